@@ -1,0 +1,1 @@
+"""The SRE agent: a pure core, drivers around it."""

@@ -1,0 +1,1 @@
+"""What each fault does: perturbations of a World, and Chaos Toolkit actions."""

@@ -1,0 +1,1 @@
+"""Policy decisions: JSON in, decision out."""

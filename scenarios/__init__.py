@@ -1,0 +1,1 @@
+"""The benchmark: catalogue, oracle, runner, metrics."""

@@ -1,0 +1,1 @@
+"""Changes: compile to a Plan, apply through a Plant, invert, digest."""

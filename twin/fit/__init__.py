@@ -1,0 +1,1 @@
+"""Beliefs about a fleet from its telemetry, and the reproduction of an incident."""

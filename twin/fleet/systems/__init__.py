@@ -1,0 +1,1 @@
+"""What happens at moments: one system a kind of object, level-triggered, rebuilt from state."""

@@ -1,0 +1,1 @@
+"""What production would show of itself: metrics, events, alerts."""

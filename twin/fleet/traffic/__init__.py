@@ -1,0 +1,1 @@
+"""What flows: one program of requests, read by several engines."""

@@ -1,0 +1,1 @@
+"""The gate: stages, verdict, rehearsal."""

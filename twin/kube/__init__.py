@@ -1,0 +1,1 @@
+"""Real clusters behind the same ports as a World."""

@@ -1,0 +1,1 @@
+"""Promotion on signed evidence: journal, canary, watch, rollback."""

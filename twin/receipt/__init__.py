@@ -1,0 +1,1 @@
+"""Signed evidence. Loads beside production's credentials, so it imports no model code."""

@@ -1,0 +1,1 @@
+"""The vocabulary that every room shares: pure data, no behaviour beyond checks and digests."""
