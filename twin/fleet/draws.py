@@ -63,7 +63,12 @@ def uniform(seed: int, replication: int, entity: int, purpose: int, ordinal: int
 
 @njit(cache=True, fastmath=False)
 def uniforms(
-    seed: int, replication: int, entities: NDArray[np.int64], purpose: int, ordinal: int, out: NDArray[np.float64]
+    seed: int,
+    replication: int,
+    entities: NDArray[np.int64],
+    purpose: int,
+    ordinal: int,
+    out: NDArray[np.float64],
 ) -> None:
     """One draw an entity: entities, out (n,)."""
     for i in range(entities.shape[0]):

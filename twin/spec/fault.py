@@ -1,0 +1,88 @@
+"""A fault: what is wrong. The same type is injected as an experiment and stated as a hypothesis.
+
+The catalogue of kinds is chaos/faults/, one file a kind; here is only the shape that all of them share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from twin.spec.errors import BadInput
+from twin.spec.ids import FaultKind
+
+__all__ = ["Fault", "FaultType", "Parameter", "Value", "fault_text", "parse_fault"]
+
+Value = float | str
+
+_CALL = re.compile(r"\s*([a-z][a-z0-9_]*)\s*\((.*)\)\s*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """`target` is a service ("shop/cart"), a journey or a node, as the kind says."""
+
+    kind: FaultKind
+    target: str
+    parameters: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A fault's parameter. Numeric ones have a range and a default; `severity` marks the one that is fitted."""
+
+    name: str
+    help: str
+    default: Value | None = None
+    low: float | None = None
+    high: float | None = None
+    severity: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultType:
+    """What the catalogue says about a kind: enough to state it, fit it and explain it, not how it works."""
+
+    kind: FaultKind
+    summary: str
+    target: str  # "service" | "journey" | "node"
+    parameters: tuple[Parameter, ...] = ()
+
+
+def fault_text(fault: Fault) -> str:
+    """The fault as people write it: `slow(service=shop/cart, factor=8)`."""
+    figures = (
+        f", {k}={v:g}" if isinstance(v, float) else f", {k}={v}" for k, v in sorted(fault.parameters.items())
+    )
+    return f"{fault.kind}({fault.target}{''.join(figures)})"
+
+
+def parse_fault(text: str) -> Fault:
+    """Read `slow(shop/cart, factor=8)`; the target may be named (service=, journey=, node=, target=).
+
+    Raises BadInput. Whether kind and parameters exist is the catalogue's business.
+    """
+    match = _CALL.fullmatch(text)
+    if match is None:
+        raise BadInput(
+            f'cannot read the fault "{text}"', "it is not kind(target, name=value, …)", "see: twin chaos list"
+        )
+    target, parameters = "", dict[str, Value]()
+    for part in filter(None, (p.strip() for p in match[2].split(","))):
+        name, has_value, value = (piece.strip() for piece in part.partition("="))
+        if not has_value or name in ("service", "journey", "node", "target"):
+            target = value or name
+            continue
+        try:
+            parameters[name] = float(value)
+        except ValueError:
+            parameters[name] = value
+    if not target:
+        raise BadInput(
+            f'the fault "{text}" has no target',
+            "a fault strikes something",
+            "write slow(shop/cart, factor=8)",
+        )
+    return Fault(kind=FaultKind(match[1]), target=target, parameters=MappingProxyType(parameters))
