@@ -41,9 +41,7 @@ class KubeApi(Protocol):
         """Raises NotFound, Forbidden."""
         ...
 
-    def list(
-        self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None
-    ) -> list[KubeObject]:
+    def list(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
         """All objects of a kind, in (namespace, name) order; an empty namespace means all of them."""
         ...
 
@@ -100,9 +98,7 @@ class OpsApi(Protocol):
 
     def sessions(self, service: ServiceId) -> Sequence[Session]: ...
 
-    def call(
-        self, operation: str, arguments: Mapping[str, Any], *, dry_run: bool = False
-    ) -> Mapping[str, Any]:
+    def call(self, operation: str, arguments: Mapping[str, Any], *, dry_run: bool = False) -> Mapping[str, Any]:
         """Carry out one operation; returns what undoing it needs. Raises BadInput, NotFound."""
         ...
 
@@ -146,9 +142,7 @@ class Telemetry(Protocol):
 
     def services(self) -> Sequence[ServiceId]: ...
 
-    def series(
-        self, metric: Metric, services: Sequence[ServiceId], *, start_s: float, end_s: float
-    ) -> Series: ...
+    def series(self, metric: Metric, services: Sequence[ServiceId], *, start_s: float, end_s: float) -> Series: ...
 
     def edges(self) -> Sequence[EdgeId]:
         """Every edge that tracing has seen, in order."""
@@ -161,9 +155,7 @@ class Telemetry(Protocol):
         """
         ...
 
-    def operation_latency_s(
-        self, *, start_s: float, end_s: float
-    ) -> Mapping[tuple[str, str], tuple[float, float]]:
+    def operation_latency_s(self, *, start_s: float, end_s: float) -> Mapping[tuple[str, str], tuple[float, float]]:
         """Mean own time (span without its child spans) and rate by (service, operation), from traces."""
         ...
 

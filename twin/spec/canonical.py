@@ -34,9 +34,7 @@ def canonical_bytes(value: Any) -> bytes:
     try:
         return rfc8785.dumps(plain(value))
     except rfc8785.CanonicalizationError as error:
-        raise BadInput(
-            "cannot be given a canonical form", str(error), "use finite numbers and plain JSON"
-        ) from error
+        raise BadInput("cannot be given a canonical form", str(error), "use finite numbers and plain JSON") from error
 
 
 def digest(value: Any) -> Sha256:

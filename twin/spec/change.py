@@ -63,7 +63,5 @@ def change_digest(change: Change) -> Sha256:
 
 def action_text(action: Action) -> str:
     """The action in words: `scale shop/cart replicas=6`."""
-    figures = (
-        f" {k}={v:g}" if isinstance(v, float) else f" {k}={v}" for k, v in sorted(action.parameters.items())
-    )
+    figures = (f" {k}={v:g}" if isinstance(v, float) else f" {k}={v}" for k, v in sorted(action.parameters.items()))
     return f"{action.kind.replace('_', ' ')} {action.target}{''.join(figures)}"

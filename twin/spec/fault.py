@@ -53,9 +53,7 @@ class FaultType:
 
 def fault_text(fault: Fault) -> str:
     """The fault as people write it: `slow(service=shop/cart, factor=8)`."""
-    figures = (
-        f", {k}={v:g}" if isinstance(v, float) else f", {k}={v}" for k, v in sorted(fault.parameters.items())
-    )
+    figures = (f", {k}={v:g}" if isinstance(v, float) else f", {k}={v}" for k, v in sorted(fault.parameters.items()))
     return f"{fault.kind}({fault.target}{''.join(figures)})"
 
 

@@ -46,9 +46,7 @@ def parse_duration_s(text: str | int | float) -> float:
     """
     parts = _DURATION_PART.findall(text) if isinstance(text, str) else []
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise BadInput(
-            f'"{text}" is not a duration', "a duration is a number and a unit", "write 2s, 250ms, 1m30s"
-        )
+        raise BadInput(f'"{text}" is not a duration', "a duration is a number and a unit", "write 2s, 250ms, 1m30s")
     return sum(float(number) * _DURATION_S[unit] for number, unit in parts)
 
 
@@ -66,9 +64,7 @@ def parse_cores(text: str | int | float) -> float:
     """
     match = _QUANTITY.fullmatch(str(text).strip())
     if match is None or match[2] not in ("", "m"):
-        raise BadInput(
-            f'"{text}" is not a CPU quantity', "CPU is given in cores or millicores", "write 2 or 250m"
-        )
+        raise BadInput(f'"{text}" is not a CPU quantity', "CPU is given in cores or millicores", "write 2 or 250m")
     return float(match[1]) * (0.001 if match[2] == "m" else 1.0)
 
 

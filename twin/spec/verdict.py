@@ -49,9 +49,7 @@ class Outcome(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        return {Outcome.EFFECTIVE: 0, Outcome.HARMLESS: 0, Outcome.REJECTED: 3, Outcome.INCONCLUSIVE: 4}.get(
-            self, 5
-        )
+        return {Outcome.EFFECTIVE: 0, Outcome.HARMLESS: 0, Outcome.REJECTED: 3, Outcome.INCONCLUSIVE: 4}.get(self, 5)
 
     @property
     def promotable(self) -> bool:
