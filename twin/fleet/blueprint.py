@@ -21,8 +21,6 @@ from twin.spec.units import ns
 
 __all__ = ["Blueprint", "lay_out"]
 
-_NEVER_NS = np.iinfo(np.int64).max
-
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
@@ -51,6 +49,15 @@ class Blueprint:
     node_cpu: F64  # (N,) cores
     node_memory: F64  # (N,) bytes
     zones: tuple[str, ...]
+
+    def edges_between(self, caller: ServiceId, callee: ServiceId) -> I64:
+        """Rows of all calls from one service to another, publishes left out."""
+        network = self.network
+        to_callee = network.op_service[network.edge_callee] == self.service_index[callee]
+        inside = network.edge_caller >= 0
+        from_caller = np.zeros(inside.size, dtype=np.bool_)
+        from_caller[inside] = network.op_service[network.edge_caller[inside]] == self.service_index[caller]
+        return np.flatnonzero(from_caller & to_callee & (network.edge_publish == 0))
 
 
 def lay_out(fleet: Fleet) -> Blueprint:

@@ -134,6 +134,8 @@ class State:
     perturbations: list[ActivePerturbation]
     sessions: list[HeldSession]
     journey_factor: F64  # (J,)
+    journey_scale: F64  # (J,) how this replication's draw differs from the point estimate
+    service_speed: F64  # (S,) likewise
     edge_version: I64  # (E,)
     op_shed_asked: F64  # (O,)
     dropped_tables: list[str]
@@ -236,7 +238,7 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
     """Time zero: every service wants its declared replicas and has none yet; nothing is wrong."""
     services = blueprint.fleet.services
     s, n = len(services), len(blueprint.node_names)
-    conditions = initial_conditions(blueprint.network)
+    conditions = initial_conditions(blueprint.network, blueprint.fleet)
     edges, ops = conditions.edge_timeout_s.size, conditions.op_shed_ratio.size
     journeys = conditions.journey_rate_rps.size
 
@@ -294,6 +296,8 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
         perturbations=[],
         sessions=[],
         journey_factor=np.ones(journeys),
+        journey_scale=np.ones(journeys),
+        service_speed=np.ones(s),
         edge_version=whole(edges, 1),
         op_shed_asked=np.zeros(ops),
         dropped_tables=[],

@@ -6,8 +6,8 @@ event carries anything, so a World can be saved, copied or rebuilt between any t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import simpy
@@ -29,15 +29,12 @@ from twin.fleet.systems.scrape import ScrapeSystem
 from twin.fleet.systems.traffic import Observer, TrafficSystem
 from twin.fleet.telemetry.history import History
 from twin.fleet.traffic.engine import TrafficEngine
-from twin.fleet.traffic.interpreter import InterpreterEngine
-from twin.fleet.traffic.tick import TickEngine
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet
 
 __all__ = ["EngineName", "World"]
 
 EngineName = Literal["tick", "simpy"]
-ENGINES: Final[dict[str, Callable[..., TrafficEngine]]] = {"tick": TickEngine, "simpy": InterpreterEngine}
 
 
 class World:
@@ -63,7 +60,7 @@ class World:
         state.pod_ready[placed] = True
         state.pod_due_ns[placed] = NEVER_NS
         state.pools_due_ns = 0
-        engine = ENGINES[traffic](blueprint.network, seed=seed, replication=replication)
+        engine = make_engine(traffic, blueprint, seed=seed, replication=replication)
         return cls(blueprint, state, engine, History.empty(blueprint))
 
     @property
@@ -153,11 +150,24 @@ class World:
         """A World from `save`. Raises BadInput for anything else, another version's file included."""
         fleet, state, engine_name, engine_arrays, scrapes = unpack(data)
         blueprint = lay_out(fleet)
-        engine = ENGINES[engine_name](blueprint.network, seed=state.seed, replication=state.replication)
+        engine = make_engine(engine_name, blueprint, seed=state.seed, replication=state.replication)
         engine.load(engine_arrays)
         history = History.empty(blueprint)
         scrapes(history)
         return cls(blueprint, state, engine, history)
+
+
+def make_engine(name: str, blueprint: Blueprint, *, seed: int, replication: int) -> TrafficEngine:
+    """The traffic engine of that name. Imported when wanted: each brings its own weight. Raises BadInput."""
+    if name == "tick":
+        from twin.fleet.traffic.tick import TickEngine
+
+        return TickEngine(blueprint.network, seed=seed, replication=replication)
+    if name == "simpy":
+        from twin.fleet.traffic.interpreter import InterpreterEngine
+
+        return InterpreterEngine(blueprint.network, seed=seed, replication=replication)
+    raise BadInput(f'there is no traffic engine "{name}"', "known: tick, simpy", "choose one of them")
 
 
 def _run(state: State, systems: list[System], until_ns: int) -> None:

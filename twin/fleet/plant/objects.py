@@ -14,7 +14,7 @@ from twin.fleet.state import NEVER_NS, Phase, Template
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.fleet import Probe, Resources, Service, WorkloadKind
-from twin.spec.ids import ServiceId, service_of
+from twin.spec.ids import JourneyName, ServiceId, service_of
 from twin.spec.program import Call, Hold, Publish, Step, calls_of
 from twin.spec.units import duration_text
 
@@ -229,17 +229,9 @@ def route_pairs(world: World) -> list[tuple[str, ServiceId]]:
 
 def route_edges(world: World, caller: str, callee: ServiceId) -> list[int]:
     """Edges (rows) that a route covers."""
-    network = world.blueprint.network
-    target = world.blueprint.service_index[callee]
-    to_callee = network.op_service[network.edge_callee] == target
     if caller.startswith("user:"):
-        index = [j.name for j in world.fleet.journeys].index(caller.removeprefix("user:"))  # type: ignore[arg-type]
-        return [index] if to_callee[index] else []
-    source = world.blueprint.service_index[ServiceId(caller)]
-    inside = network.edge_caller >= 0
-    from_caller = np.zeros(inside.size, dtype=np.bool_)
-    from_caller[inside] = network.op_service[network.edge_caller[inside]] == source
-    return [int(edge) for edge in np.flatnonzero(from_caller & to_callee & (network.edge_publish == 0))]
+        return [world.blueprint.network.journey_index(JourneyName(caller.removeprefix("user:")))]
+    return [int(edge) for edge in world.blueprint.edges_between(ServiceId(caller), callee)]
 
 
 def route_name(caller: str, callee: ServiceId) -> tuple[str, str]:

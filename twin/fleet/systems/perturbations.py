@@ -22,8 +22,8 @@ class PerturbationSystem:
     wakes_on: ClassVar = frozenset({"perturbations"})
     writes: ClassVar = frozenset(
         """perturbations templates template template_error_ratio template_speed template_crash_s template_leak
-        template_never_ready template_memory_limit version service_version reconcile_due_ns sessions journey_factor node_dark_ns
-        pod_due_ns pools_due_ns signals signal_cursor conditions""".split()
+        template_never_ready template_memory_limit version service_version reconcile_due_ns sessions journey_factor
+        node_dark_ns pod_due_ns pools_due_ns signals signal_cursor conditions""".split()
     )
 
     def __init__(self, blueprint: Blueprint) -> None:
@@ -103,8 +103,8 @@ class PerturbationSystem:
             if isinstance(what, Load):
                 state.journey_factor[network.journey_index(what.journey)] *= what.factor
             elif isinstance(what, SlowRoute):
-                for edge in network.edges_between(what.caller, what.callee):
-                    state.conditions.edge_delay_s[edge] += what.delay_s
+                edges = self._blueprint.edges_between(what.caller, what.callee)
+                state.conditions.edge_delay_s[edges] += what.delay_s
 
 
 def _holding(state: State) -> list[object]:

@@ -49,7 +49,9 @@ class PoolSystem:
         conditions.pool_service = service
         conditions.pool_start = np.searchsorted(service, np.arange(len(self._blueprint.fleet.services) + 1))
         conditions.pool_ready = counts.astype(np.float64)
-        conditions.pool_speed = np.where(is_dark, DARK_SPEED, state.template_speed[key // 2])
+        conditions.pool_speed = np.where(
+            is_dark, DARK_SPEED, state.template_speed[key // 2] * state.service_speed[service]
+        )
         conditions.pool_error_ratio = np.where(is_dark, 0.0, state.template_error_ratio[key // 2])
         held = held_slots(state, network.station_servers.size)
         conditions.station_servers = np.maximum(network.station_servers - held, 0.0)

@@ -52,7 +52,7 @@ class TrafficSystem:
             return
         state.tick_due_ns = now_ns + TICK_NS
         conditions = state.conditions
-        conditions.journey_rate_rps = self._base_rate_rps * state.journey_factor
+        conditions.journey_rate_rps = self._base_rate_rps * state.journey_factor * state.journey_scale
         sample = self._engine.advance(conditions, now_ns=now_ns, dt_ns=TICK_NS)
         self._measure_waits(state, sample, now_ns)
         for observe in self._observers:

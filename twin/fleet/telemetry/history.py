@@ -101,7 +101,7 @@ class History:
     @classmethod
     def empty(cls, blueprint: Blueprint) -> History:
         network = blueprint.network
-        ops, edges, stations = network.op_service.size, network.edge_callee.size, network.station_service.size
+        ops, edges, stations = len(network.ops), len(network.edge_callee), len(network.stations)
         running = Accumulator(
             np.zeros((6, ops)), np.zeros((5, edges)), np.zeros(stations), np.zeros(stations)
         )  # fmt: skip
@@ -138,7 +138,8 @@ class History:
         arrivals, _ok, bad, latency, p99, answers = by_service
         busy = running.station_busy / elapsed_s
         usage = _ratio(running.station_busy, running.station_capacity)
-        cpu = network.station_is_cpu
+        cpu = np.zeros(usage.size, dtype=np.bool_)
+        cpu[network.service_cpu] = True
         pool_usage = np.zeros(size)
         np.maximum.at(pool_usage, network.station_service[~cpu], usage[~cpu])
         ready = np.bincount(state.pod_service[state.pod_ready], minlength=size)
