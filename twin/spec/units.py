@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from twin.spec.errors import BadInput
@@ -73,6 +74,7 @@ def duration_text(value_s: float) -> str:
     return f"{value_s:g}s" if value_s >= 1 or value_s == 0 else f"{value_s * 1000:g}ms"
 
 
+@lru_cache(maxsize=4096)  # The same few time-outs stand in a fleet's file ten thousand times.
 def exact_duration_text(value_s: float) -> str:
     """The shortest form that `parse_duration_s` reads back as exactly this number; for files."""
     exact = Decimal(repr(value_s))
