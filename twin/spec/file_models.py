@@ -1,0 +1,304 @@
+"""What a Fleet file may say, field by field, and how it becomes a Fleet. See twin/spec/files.py for the format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from twin.spec.edge import (
+    STEP_KINDS,
+    Bytes,
+    Cores,
+    Count,
+    Duration,
+    Figure,
+    FileModel,
+    Name,
+    PositiveCount,
+    PositiveDuration,
+    Rate,
+    Share,
+)
+from twin.spec.fleet import (
+    Autoscaling,
+    Belief,
+    Disruption,
+    Fleet,
+    Journey,
+    NodePool,
+    Probe,
+    Resources,
+    RollingUpdate,
+    Service,
+    Source,
+    WorkloadKind,
+)
+from twin.spec.ids import JourneyName, OpId, ServiceId
+from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
+
+__all__ = ["FleetFile"]
+
+
+class _WorkStep(FileModel):
+    work: Duration
+    station: Name = "cpu"
+    cv: Figure = 1.0
+
+    def to_step(self) -> Step:
+        return Work(mean_s=self.work, station=self.station, cv=self.cv)
+
+
+class _CallStep(FileModel):
+    call: Name
+    probability: Share = 1.0
+    timeout: PositiveDuration | None = None
+    retries: Count = 0
+    backoff: Duration = 0.0
+    group: Count | None = None
+    cancel: bool = False
+    required: bool = True
+
+    def to_step(self) -> Step:
+        return Call(
+            target=OpId(self.call),
+            probability=self.probability,
+            timeout_s=self.timeout,
+            retry=Retry(retries=self.retries, backoff_s=self.backoff),
+            group=self.group,
+            cancel=self.cancel,
+            required=self.required,
+        )
+
+
+class _PublishStep(FileModel):
+    publish: Name
+    probability: Share = 1.0
+
+    def to_step(self) -> Step:
+        return Publish(target=OpId(self.publish), probability=self.probability)
+
+
+class _HoldBody(FileModel):
+    station: Name
+    timeout: PositiveDuration | None = None
+    body: list[_AnyStep]
+
+
+class _HoldStep(FileModel):
+    hold: _HoldBody
+
+    def to_step(self) -> Step:
+        return Hold(station=self.hold.station, body=_steps(self.hold.body), timeout_s=self.hold.timeout)
+
+
+class _CachedBody(FileModel):
+    cache: Name
+    hit_ratio: Share
+    miss: list[_AnyStep]
+
+
+class _CachedStep(FileModel):
+    cached: _CachedBody
+
+    def to_step(self) -> Step:
+        return Cached(cache=self.cached.cache, hit_ratio=self.cached.hit_ratio, miss=_steps(self.cached.miss))
+
+
+def _step_kind(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        return next((kind for kind in STEP_KINDS if kind in value), None)
+    return next((kind for kind in STEP_KINDS if hasattr(value, kind)), None)
+
+
+_AnyStep = Annotated[
+    Annotated[_WorkStep, Tag("work")]
+    | Annotated[_CallStep, Tag("call")]
+    | Annotated[_HoldStep, Tag("hold")]
+    | Annotated[_PublishStep, Tag("publish")]
+    | Annotated[_CachedStep, Tag("cached")],
+    Discriminator(_step_kind),
+]
+
+
+def _steps(items: list[Any]) -> tuple[Step, ...]:
+    return tuple(item.to_step() for item in items)
+
+
+class _StationFile(FileModel):
+    servers: PositiveCount
+    scope: Literal["replica", "service"] = "replica"
+    queue_limit: Count | None = None
+
+    def to_station(self, name: str) -> Station:
+        return Station(name=name, servers=self.servers, scope=Scope(self.scope), queue_limit=self.queue_limit)
+
+
+_DEFAULT_RESOURCES: Final = Resources()
+
+
+class _ResourcesFile(FileModel):
+    cpu: Cores = _DEFAULT_RESOURCES.cpu_request_cores
+    memory: Bytes = _DEFAULT_RESOURCES.memory_request_bytes
+    cpu_limit: Cores | None = None
+    memory_limit: Bytes | None = None
+
+    def to_resources(self) -> Resources:
+        return Resources(
+            cpu_request_cores=self.cpu,
+            memory_request_bytes=self.memory,
+            cpu_limit_cores=self.cpu_limit,
+            memory_limit_bytes=self.memory_limit,
+        )
+
+
+class _ProbeFile(FileModel):
+    period: PositiveDuration = 10.0
+    timeout: PositiveDuration = 1.0
+    failure_threshold: PositiveCount = 3
+    initial_delay: Duration = 0.0
+
+    def to_probe(self) -> Probe:
+        return Probe(
+            period_s=self.period,
+            timeout_s=self.timeout,
+            failure_threshold=self.failure_threshold,
+            initial_delay_s=self.initial_delay,
+        )
+
+
+class _StrategyFile(FileModel):
+    max_surge: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.25
+    max_unavailable: Share = 0.25
+
+    def to_strategy(self) -> RollingUpdate:
+        return RollingUpdate(max_surge_ratio=self.max_surge, max_unavailable_ratio=self.max_unavailable)
+
+
+class _AutoscalingFile(FileModel):
+    min: Count
+    max: PositiveCount
+    cpu_target: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 0.7
+
+    def to_autoscaling(self) -> Autoscaling:
+        return Autoscaling(min_replicas=self.min, max_replicas=self.max, cpu_target_ratio=self.cpu_target)
+
+
+class _DisruptionFile(FileModel):
+    min_available: Count
+
+
+class _ServiceFile(FileModel):
+    id: Name
+    kind: Literal["Deployment", "StatefulSet", "DaemonSet"] = "Deployment"
+    replicas: Annotated[int, Field(ge=0, le=1_000_000)] = 2
+    image: str = "app:v1"
+    owner: str = ""
+    stateful: bool = False
+    labels: dict[str, str] = Field(default={})
+    env: dict[str, str] = Field(default={})
+    config_maps: list[str] = Field(default=[])
+    resources: _ResourcesFile = _ResourcesFile()
+    memory_base: Bytes = 64 * 2**20
+    start: Duration = 5.0
+    readiness: _ProbeFile | None = None
+    liveness: _ProbeFile | None = None
+    strategy: _StrategyFile = _StrategyFile()
+    autoscaling: _AutoscalingFile | None = None
+    disruption: _DisruptionFile | None = None
+    stations: dict[Name, _StationFile] = Field(default={})
+    operations: dict[Name, list[_AnyStep]] = Field(default={})
+
+    def to_service(self) -> Service:
+        return Service(
+            id=ServiceId(self.id),
+            operations=tuple(Operation(name=name, steps=_steps(items)) for name, items in self.operations.items()),
+            stations=tuple(station.to_station(name) for name, station in self.stations.items()),
+            kind=WorkloadKind(self.kind),
+            replicas=self.replicas,
+            image=self.image,
+            env=MappingProxyType(self.env),
+            labels=MappingProxyType(self.labels),
+            config_maps=tuple(self.config_maps),
+            resources=self.resources.to_resources(),
+            memory_base_bytes=self.memory_base,
+            start_s=self.start,
+            readiness=self.readiness.to_probe() if self.readiness else None,
+            liveness=self.liveness.to_probe() if self.liveness else None,
+            strategy=self.strategy.to_strategy(),
+            autoscaling=self.autoscaling.to_autoscaling() if self.autoscaling else None,
+            disruption=Disruption(min_available=self.disruption.min_available) if self.disruption else None,
+            stateful=self.stateful,
+            owner=self.owner,
+        )
+
+
+class _JourneyFile(FileModel):
+    name: Name
+    target: Name
+    rate_rps: Rate
+    timeout: PositiveDuration | None = 10.0
+    retries: Count = 0
+    backoff: Duration = 0.0
+    weight: Figure = 1.0
+    success_slo: Share = 0.999
+    latency_slo: PositiveDuration = 1.0
+
+    def to_journey(self) -> Journey:
+        return Journey(
+            name=JourneyName(self.name),
+            target=OpId(self.target),
+            rate_rps=self.rate_rps,
+            timeout_s=self.timeout,
+            retry=Retry(retries=self.retries, backoff_s=self.backoff),
+            weight=self.weight,
+            success_slo_ratio=self.success_slo,
+            latency_slo_s=self.latency_slo,
+        )
+
+
+class _NodePoolFile(FileModel):
+    name: Name
+    zone: Name
+    count: Count
+    cpu: Cores = 16.0
+    memory: Bytes = 64 * 2**30
+
+    def to_pool(self) -> NodePool:
+        return NodePool(name=self.name, zone=self.zone, count=self.count, cpu_cores=self.cpu, memory_bytes=self.memory)
+
+
+class _BeliefFile(FileModel):
+    source: Literal["measured", "declared", "prior"]
+    spread: Figure = 0.0
+
+
+_EPOCH_S: Final = Fleet(name="", services=()).epoch_s
+
+
+class FleetFile(FileModel):
+    """A fleet of services, the machines they run on and the traffic they serve."""
+
+    api_version: Literal["twin/v1alpha1"] = Field(alias="apiVersion")
+    kind: Literal["Fleet"]
+    name: Name
+    epoch_s: Annotated[int, Field(ge=0, le=2**33)] = _EPOCH_S
+    node_pools: list[_NodePoolFile] = Field(default=[])
+    journeys: list[_JourneyFile] = Field(default=[])
+    services: list[_ServiceFile]
+    beliefs: dict[str, _BeliefFile] = Field(default={})
+
+    def to_fleet(self) -> Fleet:
+        beliefs = {
+            path: Belief(source=Source(belief.source), spread=belief.spread) for path, belief in self.beliefs.items()
+        }
+        return Fleet(
+            name=self.name,
+            services=tuple(service.to_service() for service in self.services),
+            journeys=tuple(journey.to_journey() for journey in self.journeys),
+            node_pools=tuple(pool.to_pool() for pool in self.node_pools),
+            epoch_s=self.epoch_s,
+            beliefs=MappingProxyType(beliefs),
+        )
