@@ -75,12 +75,11 @@ def compile_fault(fault: Fault, fleet: Fleet, *, start_ns: int, end_ns: int | No
     """What holds in a World of this fleet while the fault lasts. Raises BadInput."""
     whole = complete(fault)
     kind = fault_type(fault.kind)
-    there = {
-        "service": lambda: any(service.id == whole.target for service in fleet.services),
-        "journey": lambda: any(journey.name == whole.target for journey in fleet.journeys),
-        "node": lambda: True,  # Nodes are numbered by the World, which checks them.
-    }[kind.target]
-    if not there():
+    names: list[str] = {  # Nodes are numbered by the World, which checks them.
+        "service": [service.id for service in fleet.services],
+        "journey": [journey.name for journey in fleet.journeys],
+    }.get(kind.target, [whole.target])
+    if whole.target not in names:
         raise BadInput(
             f"cannot use {fault_text(fault)}", f'the fleet has no {kind.target} "{whole.target}"', "check the spelling"
         )

@@ -25,7 +25,7 @@ from twin.ports.plant import Metric, Plant
 from twin.spec.errors import TwinError
 from twin.spec.fault import Fault, Value
 from twin.spec.fleet import Fleet
-from twin.spec.ids import ServiceId, service_of
+from twin.spec.ids import FaultKind, ServiceId, service_of
 from twin.spec.incident import Incident
 from twin.spec.plan import ObjectRef
 from twin.spec.program import calls_of
@@ -140,7 +140,9 @@ def reproduce(
     calm = _residual(scene, None, parity=1)
     suspects = []
     for hypothesis in dict.fromkeys(_key(h) for h in hypotheses):
-        fault = Fault(kind=hypothesis[0], target=hypothesis[1], parameters=MappingProxyType(dict(hypothesis[2])))
+        fault = Fault(
+            kind=FaultKind(hypothesis[0]), target=hypothesis[1], parameters=MappingProxyType(dict(hypothesis[2]))
+        )
         if progress is not None:
             progress(fault.kind)
         try:

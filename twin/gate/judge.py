@@ -104,7 +104,8 @@ def _excess(nothing: F64, change: F64, asked: F64) -> F64:
 def _smooth(values: F64) -> F64:
     """Mean of each bin and its two neighbours: a single noisy bin is no harm."""
     padded = np.concatenate([values[:1], values, values[-1:]])
-    return (padded[:-2] + padded[1:-1] + padded[2:]) / 3.0
+    smoothed: F64 = (padded[:-2] + padded[1:-1] + padded[2:]) / 3.0
+    return smoothed
 
 
 def _ranked(

@@ -48,7 +48,8 @@ class Arm:
     def failing_ratio(self) -> F64:
         """Share of users let down, by bin: (bins,)."""
         users = self.users.sum(axis=1)
-        return np.divide(self.let_down.sum(axis=1), users, out=np.zeros_like(users), where=users > 0.0)
+        ratio: F64 = np.divide(self.let_down.sum(axis=1), users, out=np.zeros_like(users), where=users > 0.0)
+        return ratio
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
         return Compiled(steps=(step,), reads=(ref,), reversibility=ACTION.reversibility)
     if replicas < 1:
         raise BadInput(f"cannot scale {action.target} to 0", "its autoscaler needs at least 1", "remove the autoscaler")
-    fields = {("spec", "minReplicas"): replicas}
+    fields: dict[tuple[str, ...], int] = {("spec", "minReplicas"): replicas}
     if replicas > most:
         fields[("spec", "maxReplicas")] = replicas
     step = PatchStep(

@@ -393,7 +393,7 @@ def _edit_resources(old: Resources, group: str, resource: str, value: Any) -> Re
         ("limits", "cpu"): "cpu_limit_cores",
         ("limits", "memory"): "memory_limit_bytes",
     }[(group, resource)]
-    amount = None if value is None else parse_cores(value) if resource == "cpu" else parse_bytes(value)
+    amount: Any = None if value is None else parse_cores(value) if resource == "cpu" else parse_bytes(value)
     if amount is None and group == "requests":
         raise BadInput("a request cannot be removed", "the scheduler needs one", "set a quantity")
     new = dataclasses.replace(old, **{field: amount})

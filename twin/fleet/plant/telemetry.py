@@ -8,6 +8,7 @@ import numpy as np
 
 from twin.fleet.signals import unix_s
 from twin.fleet.telemetry.history import SERVICE_METRICS, Scrape
+from twin.fleet.traffic.engine import F64
 from twin.fleet.world import World
 from twin.ports.plant import EdgeId, Metric, OperationStats, Series, TracedEdge
 from twin.spec.errors import BadInput
@@ -67,13 +68,15 @@ class WorldTelemetry:
         if not scrapes:
             return []
         network = self._world.blueprint.network
-        rate = np.mean([scrape.operations[0] for scrape in scrapes], axis=0, dtype=np.float64)
-        errors = np.mean([scrape.operations[1] for scrape in scrapes], axis=0, dtype=np.float64)
-        weight = np.sum([scrape.operations[0] for scrape in scrapes], axis=0, dtype=np.float64)
-        total = np.sum([scrape.operations[0] * scrape.operations[2] for scrape in scrapes], axis=0, dtype=np.float64)
-        latency = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0.0)
-        calls_rate = np.mean([scrape.edges[3] for scrape in scrapes], axis=0, dtype=np.float64)
-        call_s = np.mean([scrape.edges[3] * scrape.edges[2] for scrape in scrapes], axis=0, dtype=np.float64)
+        count = len(scrapes)
+        operations = np.stack([scrape.operations for scrape in scrapes]).astype(np.float64)  # (T, 3, O)
+        calls = np.stack([scrape.edges for scrape in scrapes]).astype(np.float64)  # (T, 5, E)
+        rate: F64 = operations[:, 0].sum(axis=0) / count
+        errors: F64 = operations[:, 1].sum(axis=0) / count
+        busy_s: F64 = (operations[:, 0] * operations[:, 2]).sum(axis=0) / count
+        latency = np.divide(busy_s, rate, out=np.zeros_like(rate), where=rate > 0.0)
+        calls_rate: F64 = calls[:, 3].sum(axis=0) / count
+        call_s: F64 = (calls[:, 3] * calls[:, 2]).sum(axis=0) / count
         inside = (network.edge_caller >= 0) & (network.edge_publish == 0) & (calls_rate > 0.0)
         children_s = np.zeros(rate.size)
         for op in np.unique(network.edge_caller[inside]):
@@ -129,5 +132,5 @@ class WorldTelemetry:
         blueprint = self._world.blueprint
         return [s for s in self._world.history.scrapes if start_s < unix_s(blueprint, s.at_ns) <= end_s]
 
-    def _times(self, scrapes: Sequence[Scrape]) -> np.ndarray:  # type: ignore[type-arg]
+    def _times(self, scrapes: Sequence[Scrape]) -> F64:
         return np.array([unix_s(self._world.blueprint, scrape.at_ns) for scrape in scrapes])

@@ -92,7 +92,7 @@ class KubeletSystem:
         draw = uniform(
             state.seed, state.replication, int(self._blueprint.service_entity[service]), int(Purpose.START_UP), ordinal
         )
-        return int(state.pod_started_ns[row]) + round(start_ns * (0.8 + 0.4 * draw))
+        return int(state.pod_started_ns[row]) + round(start_ns * (0.8 + 0.4 * float(draw)))
 
     def _end(self, state: State, row: int) -> tuple[int, str]:
         """When this container dies by its template's behaviour, and of what."""
@@ -137,7 +137,7 @@ class KubeletSystem:
         state.pools_due_ns = min(state.pools_due_ns, now_ns)
 
 
-def memory_bytes(blueprint: Blueprint, state: State, now_ns: int) -> np.ndarray:  # type: ignore[type-arg]
+def memory_bytes(blueprint: Blueprint, state: State, now_ns: int) -> np.ndarray:
     """Resident memory of each service's largest pod, (S,)."""
     grown = np.zeros(blueprint.memory_base.size)
     alive = np.flatnonzero((state.pod_phase == Phase.RUNNING) | (state.pod_phase == Phase.STARTING))

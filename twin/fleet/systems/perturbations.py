@@ -152,7 +152,7 @@ def refresh_behaviour(blueprint: Blueprint, state: State, now_ns: int) -> None:
     state.pools_due_ns = min(state.pools_due_ns, now_ns)
 
 
-def _padded(old: np.ndarray, count: int, blank: float | bool) -> np.ndarray:  # type: ignore[type-arg]
+def _padded(old: np.ndarray, count: int, blank: float | bool) -> np.ndarray:
     return np.concatenate([old, np.full(count - old.size, blank, dtype=old.dtype)])
 
 

@@ -55,7 +55,7 @@ class ProberSystem:
         period = int(max(blueprint.readiness_period_ns[service], blueprint.liveness_period_ns[service]))
         state.probe_due_ns[service] = now_ns + period if pending else NEVER_NS
 
-    def _readiness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> bool:  # type: ignore[type-arg]
+    def _readiness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> bool:
         if failing:
             state.pod_ready_fails[rows] += 1
             out = rows[(state.pod_ready_fails[rows] >= self._blueprint.readiness_threshold[service])]
@@ -75,7 +75,7 @@ class ProberSystem:
                 self._say(state, service, f"readiness probe failed on {out.size} pods", now_ns)
         return failing
 
-    def _liveness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> bool:  # type: ignore[type-arg]
+    def _liveness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> bool:
         if not failing:
             state.pod_live_fails[rows] = 0
             return False

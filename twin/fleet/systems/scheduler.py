@@ -46,7 +46,7 @@ class SchedulerSystem:
         free_cpu = blueprint.node_cpu - np.bincount(nodes, blueprint.cpu_request[owners], count)
         free_memory = blueprint.node_memory - np.bincount(nodes, blueprint.memory_request[owners], count)
         open_node = state.node_ready & ~state.node_cordoned & (state.node_dark_ns == NEVER_NS)
-        in_zone: dict[int, np.ndarray] = {}  # type: ignore[type-arg]
+        in_zone: dict[int, np.ndarray] = {}
         for row in pending[np.lexsort((state.pod_number[pending], state.pod_service[pending]))]:
             service = int(state.pod_service[row])
             cpu, memory = blueprint.cpu_request[service], blueprint.memory_request[service]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from twin.fleet.blueprint import Blueprint
 from twin.fleet.state import State
 from twin.fleet.systems.kubelet import memory_bytes
-from twin.fleet.traffic.engine import F64, Sample
+from twin.fleet.traffic.engine import F64, I64, Sample
 from twin.ports.plant import Metric
 from twin.spec.units import NS_PER_S
 
@@ -134,7 +134,7 @@ class History:
     def _services(self, state: State, now_ns: int, elapsed_s: float) -> F32:
         network, running = self.blueprint.network, self.running
         size = len(self.blueprint.fleet.services)
-        by_service = [np.bincount(network.op_service, row, size) for row in running.operations]
+        by_service = [_by_service(network.op_service, row, size) for row in running.operations]
         arrivals, _ok, bad, latency, p99, answers = by_service
         busy = running.station_busy / elapsed_s
         usage = _ratio(running.station_busy, running.station_capacity)
@@ -172,6 +172,10 @@ class History:
         return np.array(
             [answers / elapsed_s, _ratio(bad, arrivals).clip(0.0, 1.0), _ratio(latency, answers)], dtype=np.float32
         )
+
+
+def _by_service(op_service: I64, row: F64, size: int) -> F64:
+    return np.bincount(op_service, row, size).astype(np.float64, copy=False)
 
 
 def _ratio(part: F64, whole: F64) -> F64:
