@@ -75,11 +75,12 @@ def compile_fault(fault: Fault, fleet: Fleet, *, start_ns: int, end_ns: int | No
     """What holds in a World of this fleet while the fault lasts. Raises BadInput."""
     whole = complete(fault)
     kind = fault_type(fault.kind)
-    names: list[str] = {  # Nodes are numbered by the World, which checks them.
-        "service": [service.id for service in fleet.services],
-        "journey": [journey.name for journey in fleet.journeys],
-    }.get(kind.target, [whole.target])
-    if whole.target not in names:
+    names: dict[str, list[str]] = {
+        "service": [str(service.id) for service in fleet.services],
+        "journey": [str(journey.name) for journey in fleet.journeys],
+        "node": [whole.target],  # Nodes are numbered by the World, which checks them.
+    }
+    if whole.target not in names[kind.target]:
         raise BadInput(
             f"cannot use {fault_text(fault)}", f'the fleet has no {kind.target} "{whole.target}"', "check the spelling"
         )

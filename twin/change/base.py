@@ -1,0 +1,90 @@
+"""The base of a rehearsal: what the objects looked like that the plan was worked out from.
+
+resourceVersion moves with every status write: comparing it would refuse nearly everything. A digest of the
+whole spec would refuse whenever an autoscaler scales. So the specs are compared without what a controller
+writes, and a number that an autoscaler owns only has to stay within the autoscaler's range.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin.ports.plant import KubeApi, KubeObject
+from twin.spec.canonical import digest
+from twin.spec.errors import NotFound
+from twin.spec.ids import Sha256
+from twin.spec.plan import ObjectRef
+
+__all__ = ["BaseObject", "Drift", "base_of", "find_drift"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseObject:
+    """`replicas` is the range within which an autoscaler may move, empty if none owns the number."""
+
+    ref: ObjectRef
+    uid: str
+    spec: Sha256
+    replicas: tuple[int, int] | None = None
+    note: str = ""  # for people: the image, so that drift can be told in words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One object that is no longer what was rehearsed."""
+
+    ref: ObjectRef
+    what: str
+
+
+def base_of(kube: KubeApi, refs: Sequence[ObjectRef]) -> tuple[BaseObject, ...]:
+    """The base over these objects, in order. Raises NotFound."""
+    return tuple(_object(kube, ref) for ref in sorted(refs))
+
+
+def find_drift(rehearsed: Sequence[BaseObject], kube: KubeApi) -> tuple[Drift, ...]:
+    """What moved since. An object that is gone has drifted too."""
+    moved = []
+    for old in rehearsed:
+        try:
+            now = _object(kube, old.ref)
+        except NotFound:
+            moved.append(Drift(ref=old.ref, what="is gone"))
+            continue
+        if now.uid != old.uid:
+            moved.append(Drift(ref=old.ref, what="was deleted and made anew"))
+        elif now.spec != old.spec or now.replicas != old.replicas:
+            words = f"{old.note} → {now.note}" if old.note != now.note else "its spec was changed"
+            moved.append(Drift(ref=old.ref, what=words))
+    return tuple(moved)
+
+
+def _object(kube: KubeApi, ref: ObjectRef) -> BaseObject:
+    obj = kube.get(ref)
+    spec = copy.deepcopy(obj["spec"])
+    owned = _range(kube, ref)
+    if owned is not None:
+        spec.pop("replicas", None)
+    return BaseObject(
+        ref=ref, uid=obj["metadata"]["uid"], spec=digest(spec), replicas=owned, note=_note(obj, owned is None)
+    )
+
+
+def _range(kube: KubeApi, ref: ObjectRef) -> tuple[int, int] | None:
+    if ref.kind not in ("Deployment", "StatefulSet"):
+        return None
+    try:
+        spec = kube.get(ObjectRef(kind="HorizontalPodAutoscaler", name=ref.name, namespace=ref.namespace))["spec"]
+    except NotFound:
+        return None
+    return int(spec["minReplicas"]), int(spec["maxReplicas"])
+
+
+def _note(obj: KubeObject, with_replicas: bool) -> str:
+    spec = obj["spec"]
+    if "template" not in spec:
+        return ""
+    image = spec["template"]["spec"]["containers"][0]["image"]
+    return f"image {image}, {spec.get('replicas')} replicas" if with_replicas else f"image {image}"
