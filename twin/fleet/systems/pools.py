@@ -16,7 +16,7 @@ from twin.fleet.state import NEVER_NS, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.systems.perturbations import held_slots
 
-__all__ = ["PoolSystem"]
+__all__ = ["DARK_SPEED", "PoolSystem"]
 
 DARK_SPEED: Final = 1e-6  # Work on a dark machine never ends within anybody's patience.
 

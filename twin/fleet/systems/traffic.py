@@ -10,6 +10,7 @@ import numpy as np
 from twin.fleet.blueprint import Blueprint
 from twin.fleet.state import NEVER_NS, State
 from twin.fleet.systems.base import Rank
+from twin.fleet.systems.pools import DARK_SPEED
 from twin.fleet.traffic.engine import Sample, TrafficEngine
 from twin.spec.units import NS_PER_S
 
@@ -62,6 +63,8 @@ class TrafficSystem:
         """Little's law: wait = queue / throughput. No throughput with a queue: nobody is ever served."""
         size = state.wait_s.size
         queue = np.bincount(self._station_service, sample.station_queue, size)
+        conditions = state.conditions
+        queue[conditions.pool_service[conditions.pool_speed <= DARK_SPEED]] = 0.0  # Dark pods' queue is nobody's wait.
         waiting = queue > 1e-9
         state.wait_s[:] = 0.0
         if waiting.any():
@@ -70,7 +73,6 @@ class TrafficSystem:
             impatient = self._probed & (state.wait_s > self._patience_s) & (state.probe_due_ns == NEVER_NS)
             if impatient.any():
                 state.probe_due_ns[impatient] = now_ns + TICK_NS
-        conditions = state.conditions
         state.cpu_utilisation[:] = 0.0
         weight = conditions.pool_ready
         total = np.bincount(conditions.pool_service, weight, size)

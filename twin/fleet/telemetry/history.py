@@ -25,6 +25,7 @@ __all__ = ["SCRAPES_KEPT", "SCRAPE_NS", "SERVICE_METRICS", "Accumulator", "Histo
 F32 = NDArray[np.float32]
 SCRAPE_NS: Final = 15 * NS_PER_S
 SCRAPES_KEPT: Final = 160
+LATENCY_MAX_S: Final = 60.0  # A histogram's last bucket: beyond it nobody measures.
 SERVICE_METRICS: Final = tuple(Metric)  # row order of Scrape.services
 
 
@@ -146,8 +147,8 @@ class History:
         rows = {
             Metric.REQUESTS_RPS: arrivals / elapsed_s,
             Metric.ERROR_RATIO: _ratio(bad, arrivals).clip(0.0, 1.0),
-            Metric.LATENCY_MEAN_S: _ratio(latency, answers),
-            Metric.LATENCY_P99_S: _ratio(p99, answers),
+            Metric.LATENCY_MEAN_S: _ratio(latency, answers).clip(max=LATENCY_MAX_S),
+            Metric.LATENCY_P99_S: _ratio(p99, answers).clip(max=LATENCY_MAX_S),
             Metric.CPU_CORES: np.bincount(network.station_service[cpu], busy[cpu], size),
             Metric.CPU_UTILISATION_RATIO: state.cpu_utilisation,
             Metric.POOL_UTILISATION_RATIO: pool_usage,

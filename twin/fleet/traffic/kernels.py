@@ -462,6 +462,11 @@ def sweep_forward(
                                 out_op[Y_FAILED, o] += drawn * failing
                                 expected *= 1.0 - failing
                                 drawn *= 1.0 - failing
+                                if drawn < 1e-9:
+                                    out_op[Y_FAILED, o] += drawn
+                                    drawn = 0.0
+                                if expected < 1e-9:
+                                    expected = 0.0
                         else:
                             for e in range(code_a[pc], code_b[pc]):
                                 edges[E_FIRST, e] += expected * edge_probability[e]
@@ -553,7 +558,7 @@ def sweep_forward(
                         service2 += here * second
                         if hold:
                             marginal += here * contents[m, M_HOLD_MARGINAL]
-                if weight <= 1e-300 and queues[q, Q_NUMBER] <= 1e-300:
+                if weight <= 1e-9 and queues[q, Q_NUMBER] <= 1e-9:
                     s = queues[q, Q_SERVICE]
                     scv = queues[q, Q_SCV]
                     if came_drawn <= 0.0 and queues[q, Q_WAIT] == 0.0:
