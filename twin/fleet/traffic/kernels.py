@@ -405,7 +405,7 @@ def sweep_forward(
             _settle_edge(
                 j,
                 edge_callee[j],
-                edge_cancel[j],
+                0,  # A user who gives up tells nobody.
                 edge_retries[j],
                 edge_backoff_s[j],
                 0.0,
@@ -635,6 +635,7 @@ def sweep_forward(
                         ops,
                         out_edge,
                     )
+            ops[o, O_CUT] = 0.0
     for o in range(ops.shape[0]):
         ops[o, O_LOST] = 0.0
 
