@@ -24,11 +24,13 @@ __all__ = [
     "KubeApi",
     "KubeObject",
     "Metric",
+    "OperationStats",
     "OpsApi",
     "Plant",
     "Series",
     "Session",
     "Telemetry",
+    "TracedEdge",
 ]
 
 KubeObject = dict[str, Any]  # in Kubernetes' wire shape
@@ -41,7 +43,7 @@ class KubeApi(Protocol):
         """Raises NotFound, Forbidden."""
         ...
 
-    def list(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
+    def list_objects(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
         """All objects of a kind, in (namespace, name) order; an empty namespace means all of them."""
         ...
 
@@ -121,12 +123,35 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class EdgeId:
-    """Caller and callee as tracing shows them. `caller` "user" is outside traffic of `journey`."""
+    """Caller and callee as tracing shows them. Outside traffic has the caller "user" and its journey's name
+    as the caller's operation. `position` orders the calls of one operation, as their spans begin."""
 
     caller: str
     caller_operation: str
     callee: str
     callee_operation: str
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedEdge:
+    """What the shape of traces says of an edge: calls of one `group` overlap; nobody waits for an
+    `asynchronous` one."""
+
+    id: EdgeId
+    group: int | None = None
+    asynchronous: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationStats:
+    """One operation as its spans show it. `own_time_s` is the span without its children."""
+
+    service: ServiceId
+    operation: str
+    rate_rps: float
+    error_ratio: float
+    own_time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +169,7 @@ class Telemetry(Protocol):
 
     def series(self, metric: Metric, services: Sequence[ServiceId], *, start_s: float, end_s: float) -> Series: ...
 
-    def edges(self) -> Sequence[EdgeId]:
+    def edges(self) -> Sequence[TracedEdge]:
         """Every edge that tracing has seen, in order."""
         ...
 
@@ -155,8 +180,8 @@ class Telemetry(Protocol):
         """
         ...
 
-    def operation_latency_s(self, *, start_s: float, end_s: float) -> Mapping[tuple[str, str], tuple[float, float]]:
-        """Mean own time (span without its child spans) and rate by (service, operation), from traces."""
+    def operations(self, *, start_s: float, end_s: float) -> Sequence[OperationStats]:
+        """Every operation that answered anything between the two moments."""
         ...
 
     def signals(self, *, after: int) -> Sequence[tuple[int, Signal]]:

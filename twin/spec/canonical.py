@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
 def canonical_bytes(value: Any) -> bytes:
     """RFC 8785 bytes. Raises BadInput for what JSON cannot hold (NaN, infinities, integers beyond 2^53)."""
     try:
-        return rfc8785.dumps(plain(value))
+        return bytes(rfc8785.dumps(plain(value)))
     except rfc8785.CanonicalizationError as error:
         raise BadInput("cannot be given a canonical form", str(error), "use finite numbers and plain JSON") from error
 

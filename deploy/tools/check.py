@@ -1,0 +1,70 @@
+"""Say which tools that PyPI does not carry are here, and how to get the others.
+
+    python deploy/tools/check.py [TOOL]…     exit 0: all here; 11: something is missing
+
+Standard library only: it has to run before anything is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+HOW_TO_GET = {
+    "opa": "sh deploy/tools/build-opa.sh   (needs Go; a few minutes, once)",
+    "chromium": "sh deploy/tools/install-debian.sh",
+    "chromedriver": "sh deploy/tools/install-debian.sh",
+}
+
+
+def opa_version() -> str:
+    """The version that opa/go.mod pins."""
+    found = re.search(r"open-policy-agent/opa v([0-9.]+)", (HERE / "opa" / "go.mod").read_text(encoding="utf-8"))
+    if found is None:
+        raise SystemExit("deploy/tools/opa/go.mod names no version of OPA")
+    return found[1]
+
+
+def tools_folder() -> Path:
+    """Where built tools lie: outside the checkout, so that a clean checkout does not build them again."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TWIN_TOOLS") or cache / "twin" / "tools")
+
+
+def find(tool: str) -> Path | None:
+    """The program, or None. OPA counts in the pinned version only: another may compile other bytes."""
+    if tool != "opa":
+        found = shutil.which(tool)
+        return Path(found) if found else None
+    built = tools_folder() / opa_version() / "opa"
+    if os.access(built, os.X_OK):
+        return built
+    on_path = shutil.which("opa")
+    if on_path is None:
+        return None
+    said = subprocess.run([on_path, "version"], capture_output=True, text=True, check=False, timeout=30).stdout
+    return Path(on_path) if f"Version: {opa_version()}\n" in said else None
+
+
+def main(tools: list[str]) -> int:
+    unknown = [tool for tool in tools if tool not in HOW_TO_GET]
+    if unknown:
+        print(f"no such tool: {', '.join(unknown)}; known: {', '.join(HOW_TO_GET)}", file=sys.stderr)
+        return 2
+    missing = 0
+    for tool in tools or HOW_TO_GET:
+        path = find(tool)
+        name = f"{tool} {opa_version()}" if tool == "opa" else tool
+        print(f"{name:14} {path if path else 'missing; get it: ' + HOW_TO_GET[tool]}")
+        missing += path is None
+    return 11 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""Applying a plan's steps to a Plant, and taking them back.
+
+Undoing restores what was actually there before, field by field, and leaves alone every field that no
+longer holds our value: somebody else has decided about it since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from twin.ports.plant import Plant
+from twin.spec.fields import FieldPath, get_field
+from twin.spec.plan import ObjectRef, OpsStep, PatchStep, PlanStep
+
+__all__ = ["Undo", "apply_step", "is_applied", "prepare_undo", "undo_step"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """What it takes to go back. `fields` maps paths to (our value, the value before)."""
+
+    ref: ObjectRef | None = None
+    fields: Mapping[FieldPath, tuple[Any, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    operation: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def possible(self) -> bool:
+        return self.ref is not None or bool(self.operation and self.arguments)
+
+
+def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, str | None]:
+    """What undoing would need, read before the write, and the resourceVersion that it was read at.
+
+    An OpsStep is asked by a dry run. Raises ApiError, BadInput.
+    """
+    if isinstance(step, OpsStep):
+        back = plant.ops.call(step.operation, step.arguments, dry_run=True)
+        return Undo(operation=step.operation, arguments=back), None
+    obj = plant.kube.get(step.ref)
+    fields = {path: (value, get_field(obj, path)) for path, value in step.fields.items()}
+    return Undo(ref=step.ref, fields=fields), obj["metadata"]["resourceVersion"]
+
+
+def apply_step(plant: Plant, step: PlanStep, *, resource_version: str | None = None, manager: str = "twin") -> None:
+    """Carry out one step. Raises ApiError, BadInput; then nothing of it was written."""
+    if isinstance(step, PatchStep):
+        plant.kube.patch(step.ref, step.fields, resource_version=resource_version, field_manager=manager)
+    else:
+        plant.ops.call(step.operation, step.arguments)
+
+
+def is_applied(plant: Plant, step: PlanStep) -> bool:
+    """Whether the target already holds what the step would write. Raises ApiError."""
+    if isinstance(step, OpsStep):
+        return False
+    obj = plant.kube.get(step.ref)
+    return all(get_field(obj, path) == value for path, value in step.fields.items())
+
+
+def undo_step(plant: Plant, undo: Undo, *, manager: str = "twin") -> tuple[FieldPath, ...]:
+    """Put back what was there. Returns the fields left alone because somebody else changed them since."""
+    if undo.ref is None:
+        if undo.possible:
+            plant.ops.call(undo.operation, undo.arguments)
+        return ()
+    obj = plant.kube.get(undo.ref)
+    ours = {path: before for path, (value, before) in undo.fields.items() if get_field(obj, path) == value}
+    if ours:
+        plant.kube.patch(undo.ref, ours, resource_version=obj["metadata"]["resourceVersion"], field_manager=manager)
+    return tuple(path for path in sorted(undo.fields) if path not in ours)

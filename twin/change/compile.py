@@ -1,0 +1,57 @@
+"""From a Change to the Plan that carries it out."""
+
+from __future__ import annotations
+
+import math
+
+from twin.change.catalogue import compile_action
+from twin.ports.plant import KubeApi
+from twin.spec.change import Change, Reversibility
+from twin.spec.errors import BadInput
+from twin.spec.fields import FieldPath, path_text
+from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
+
+__all__ = ["ACTIONS_MAX", "compile_change"]
+
+ACTIONS_MAX = 20  # A change that needs more is a migration, and wants a human's plan.
+
+_WORST = (Reversibility.REVERSIBLE, Reversibility.COMPENSABLE, Reversibility.IRREVERSIBLE)
+
+
+def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
+    """Compile every action against what the target looks like now.
+
+    Raises BadInput (nothing to do, unknown action, bad figure, two actions writing one field), NotFound.
+    """
+    if not change.actions:
+        raise BadInput("the change is empty", "it has no actions", "add at least one action")
+    if len(change.actions) > ACTIONS_MAX:
+        raise BadInput("the change is too large", f"{len(change.actions)} actions, at most {ACTIONS_MAX}", "split it")
+    strategy = change.strategy
+    for name, value, top in (
+        ("canary_ratio", strategy.canary_ratio, 1.0),
+        ("watch_s", strategy.watch_s, 86400.0),
+        ("settle_s", strategy.settle_s, 86400.0),
+    ):
+        if not math.isfinite(value) or not 0.0 <= value <= top:
+            raise BadInput("the change's strategy is wrong", f"{name} is {value}", f"use 0 to {top:g}")
+    steps: list[PlanStep] = []
+    reads: dict[ObjectRef, None] = {}
+    worst = Reversibility.REVERSIBLE
+    written: dict[tuple[ObjectRef, FieldPath], str] = {}
+    for action in change.actions:
+        compiled = compile_action(action, kube, at_s=at_s)
+        for step in compiled.steps:
+            for path in step.fields if isinstance(step, PatchStep) else ():
+                assert isinstance(step, PatchStep)
+                if (step.ref, path) in written:
+                    raise BadInput(
+                        "two actions write one field",
+                        f"{step.ref} {path_text(path)}: by {written[(step.ref, path)]} and {action.kind}",
+                        "leave one of them out",
+                    )
+                written[(step.ref, path)] = action.kind
+        steps += compiled.steps
+        reads |= dict.fromkeys(compiled.reads)
+        worst = max(worst, compiled.reversibility, key=_WORST.index)
+    return Plan(change=change, steps=tuple(steps), reads=tuple(sorted(reads)), reversibility=worst, strategy=strategy)

@@ -1,0 +1,136 @@
+"""A Plan as a sequence of moves: apply, wait for the canary, hold, watch, go on, settle.
+
+Rehearsal and promotion make the same moves through the same code, so what was rehearsed is what is applied.
+Moves are data: a journal can name the one at which a crash came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from twin.change.apply import Undo, apply_step, prepare_undo
+from twin.ports.plant import KubeObject, Plant
+from twin.spec.errors import Inconclusive
+from twin.spec.fleet import WorkloadKind
+from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
+
+__all__ = ["Apply", "Hold", "Move", "Resume", "WaitCanary", "WaitRollout", "Watch", "make_move", "moves_of"]
+
+POLL_S: Final = 5.0
+CANARY_PATIENCE_S: Final = 180.0
+ROLLOUT_PATIENCE_S: Final = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    """Write step number `step` of the plan."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitCanary:
+    """Until at least `pods` pods of the new template are there."""
+
+    ref: ObjectRef
+    pods: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Stop the roll-out where it is."""
+
+    ref: ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Let the roll-out go on."""
+
+    ref: ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitRollout:
+    """Until every pod is of the new template and ready."""
+
+    ref: ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Look for `duration_s` whether it goes as predicted."""
+
+    duration_s: float
+    canary: bool = False
+
+
+Move = Apply | WaitCanary | Hold | Resume | WaitRollout | Watch
+
+
+def moves_of(plan: Plan) -> tuple[Move, ...]:
+    """The plan's moves. A Deployment's roll-out is held after its first pods; everything else is one write."""
+    moves: list[Move] = []
+    strategy = plan.strategy
+    for index, step in enumerate(plan.steps):
+        moves.append(Apply(step=index))
+        if not isinstance(step, PatchStep) or not step.rolls_out:
+            continue
+        replicas = step.terminates_pods
+        canary = math.ceil(strategy.canary_ratio * replicas)
+        if step.ref.kind == WorkloadKind.DEPLOYMENT and 0 < canary < replicas:
+            moves += [
+                WaitCanary(ref=step.ref, pods=canary),
+                Hold(ref=step.ref),
+                Watch(duration_s=strategy.watch_s, canary=True),
+                Resume(ref=step.ref),
+            ]
+        moves.append(WaitRollout(ref=step.ref))
+    moves.append(Watch(duration_s=strategy.settle_s))
+    return tuple(moves)
+
+
+def make_move(plant: Plant, plan: Plan, move: Move, *, manager: str = "twin") -> Undo | None:
+    """Make one move, waiting on the plant's clock where it says so. Returns what undoing a write needs.
+
+    Raises ApiError, BadInput; Inconclusive if a wait was in vain. `Watch` only lets the time pass: judging
+    is the caller's.
+    """
+    match move:
+        case Apply(step=index):
+            step: PlanStep = plan.steps[index]
+            undo, version = prepare_undo(plant, step)
+            apply_step(plant, step, resource_version=version, manager=manager)
+            return undo
+        case Hold(ref=ref) | Resume(ref=ref):
+            plant.kube.patch(ref, {("spec", "paused"): isinstance(move, Hold)}, field_manager=manager)
+        case WaitCanary(ref=ref, pods=pods):
+            _wait(plant, ref, CANARY_PATIENCE_S, lambda obj: obj["status"].get("updatedReplicas", 0) >= pods)
+        case WaitRollout(ref=ref):
+            _wait(plant, ref, ROLLOUT_PATIENCE_S, _rolled_out)
+        case Watch(duration_s=duration_s):
+            plant.clock.sleep(duration_s)
+    return None
+
+
+def _rolled_out(obj: KubeObject) -> bool:
+    wanted, status = obj["spec"].get("replicas", 1), obj["status"]
+    return bool(
+        status.get("updatedReplicas", 0) >= wanted
+        and status.get("readyReplicas", 0) >= wanted
+        and status.get("replicas", 0) <= wanted
+    )
+
+
+def _wait(plant: Plant, ref: ObjectRef, patience_s: float, done: Callable[[KubeObject], bool]) -> None:
+    waited_s = 0.0
+    while not done(plant.kube.get(ref)):
+        if waited_s >= patience_s:
+            raise Inconclusive(
+                f"{ref} does not get there", f"after {patience_s:g} s its roll-out is not done", "look at its pods"
+            )
+        plant.clock.sleep(POLL_S)
+        waited_s += POLL_S

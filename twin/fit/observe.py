@@ -1,0 +1,360 @@
+"""Build a twin from what production shows: objects, metrics, traces. Never from a simulation's parameters.
+
+What each figure rests on:
+- rates and call ratios: measured, from traces' edges;
+- work a request needs: measured, by the utilisation law (busy cores / requests per second; Denning and
+  Buzen 1978), shared among a service's operations by their own time in traces;
+- time-outs, retries, limits, probes: declared in the cluster's objects;
+- variability of work, start-up times, what only shows under stress: priors, with a wide spread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from twin.ports.plant import EdgeId, KubeObject, Metric, OperationStats, Plant, TracedEdge
+from twin.spec.errors import BadInput, Inconclusive
+from twin.spec.fleet import (
+    Autoscaling,
+    Belief,
+    Disruption,
+    Fleet,
+    Journey,
+    NodePool,
+    Probe,
+    Resources,
+    RollingUpdate,
+    Service,
+    Source,
+    WorkloadKind,
+)
+from twin.spec.ids import JourneyName, OpId, ServiceId
+from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
+from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
+
+__all__ = ["WINDOW_S", "observe"]
+
+WINDOW_S: Final = 600.0
+CV_SPREAD: Final = 0.3
+START_PRIOR_S: Final = 5.0
+START_SPREAD: Final = 0.5
+SPREAD_MIN: Final = 0.01  # No telemetry is better than this.
+_ZONE = "topology.kubernetes.io/zone"
+_LIMITS = "twin.dev/limits"
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    timeout_s: float | None
+    retry: Retry
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Telemetry of the window, reduced to one figure each."""
+
+    edges: Sequence[TracedEdge]
+    edge_rps: Mapping[EdgeId, float]
+    operations: Mapping[tuple[str, str], OperationStats]
+    cores: Mapping[ServiceId, float]
+    memory: Mapping[ServiceId, float]
+    window_s: float
+
+
+def observe(plant: Plant, *, window_s: float = WINDOW_S) -> Fleet:
+    """A twin of the plant as it was over the last `window_s`, with a belief for every figure.
+
+    Raises Inconclusive if telemetry shows nothing to build from.
+    """
+    seen = _look(plant, window_s)
+    routes = _routes(plant)
+    scalers = {_id(o): o for o in plant.kube.list_objects("HorizontalPodAutoscaler")}
+    budgets = {_id(o): o for o in plant.kube.list_objects("PodDisruptionBudget")}
+    workloads = [o for kind in WorkloadKind for o in plant.kube.list_objects(kind.value)]
+    by_id = {_id(o): o for o in workloads}
+    beliefs: dict[str, Belief] = {}
+    services = []
+    for service in plant.telemetry.services():
+        if service in by_id:
+            services.append(_service(by_id[service], scalers.get(service), budgets.get(service), routes, seen, beliefs))
+    journeys = [_journey(edge.id, routes, seen, beliefs) for edge in seen.edges if edge.id.caller == "user"]
+    if not services or not journeys:
+        raise Inconclusive(
+            "cannot build a twin", "telemetry shows no services or no users", "let production run for ten minutes first"
+        )
+    return Fleet(
+        name=f"{plant.name}-twin",
+        services=tuple(services),
+        journeys=tuple(journeys),
+        node_pools=_node_pools(plant),
+        epoch_s=int(plant.clock.now_s()),
+        beliefs=MappingProxyType(beliefs),
+    )
+
+
+def _look(plant: Plant, window_s: float) -> _Seen:
+    end_s = plant.clock.now_s()
+    start_s = end_s - window_s
+    telemetry = plant.telemetry
+    edges = list(telemetry.edges())
+    ids = [edge.id for edge in edges]
+    rates = telemetry.edge_series(Metric.REQUESTS_RPS, ids, start_s=start_s, end_s=end_s)
+    if rates.times_s.size < 4:
+        raise Inconclusive(
+            "cannot build a twin",
+            f"only {rates.times_s.size} scrapes in the last {window_s:g} s",
+            "let production run for ten minutes first: twin world run",
+        )
+    services = list(telemetry.services())
+    cores = telemetry.series(Metric.CPU_CORES, services, start_s=start_s, end_s=end_s)
+    memory = telemetry.series(Metric.MEMORY_BYTES, services, start_s=start_s, end_s=end_s)
+    return _Seen(
+        edges=edges,
+        edge_rps=dict(zip(ids, np.nanmean(rates.values, axis=0).tolist(), strict=True)),
+        operations={(o.service, o.operation): o for o in telemetry.operations(start_s=start_s, end_s=end_s)},
+        cores=dict(zip(services, np.nanmean(cores.values, axis=0).tolist(), strict=True)),
+        memory=dict(zip(services, np.nanmedian(memory.values, axis=0).tolist(), strict=True)),
+        window_s=window_s,
+    )
+
+
+def _routes(plant: Plant) -> Mapping[tuple[str, str], _Route]:
+    """Time-out and retries by (caller label, callee id)."""
+    routes = {}
+    for obj in plant.kube.list_objects("HTTPRoute"):
+        rule = obj["spec"]["rules"][0]
+        backend = rule["backendRefs"][0]
+        timeout = rule.get("timeouts", {}).get("request")
+        retry = rule.get("retry", {})
+        callee = f"{backend.get('namespace', obj['metadata'].get('namespace'))}/{backend['name']}"
+        routes[(obj["metadata"]["labels"].get("twin.dev/caller", ""), callee)] = _Route(
+            timeout_s=None if timeout is None else parse_duration_s(timeout),
+            retry=Retry(retries=int(retry.get("attempts", 0)), backoff_s=parse_duration_s(retry.get("backoff", "0s"))),
+        )
+    return routes
+
+
+def _service(
+    workload: KubeObject,
+    scaler: KubeObject | None,
+    budget: KubeObject | None,
+    routes: Mapping[tuple[str, str], _Route],
+    seen: _Seen,
+    beliefs: dict[str, Belief],
+) -> Service:
+    service = _id(workload)
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    limits = json.loads(workload["metadata"]["annotations"].get(_LIMITS, "{}"))
+    beliefs[f"{service} start_s"] = Belief(source=Source.PRIOR, spread=START_SPREAD)
+    update = workload["spec"].get("strategy", {}).get("rollingUpdate", {})
+    return Service(
+        id=service,
+        kind=WorkloadKind(workload["kind"]),
+        operations=_operations(service, limits, routes, seen, beliefs),
+        stations=_stations(service, limits, container, beliefs),
+        replicas=int(workload["spec"].get("replicas", 1)),
+        image=container["image"],
+        env=MappingProxyType({e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}),
+        labels=MappingProxyType(dict(workload["metadata"]["labels"])),
+        resources=_resources(container.get("resources", {})),
+        memory_base_bytes=round(seen.memory.get(service, 64 * 2**20)),
+        start_s=START_PRIOR_S,
+        readiness=_probe(container.get("readinessProbe")),
+        liveness=_probe(container.get("livenessProbe")),
+        strategy=RollingUpdate(
+            max_surge_ratio=_share(update.get("maxSurge", "25%")),
+            max_unavailable_ratio=_share(update.get("maxUnavailable", "25%")),
+        ),
+        autoscaling=None if scaler is None else _autoscaling(scaler),
+        disruption=None if budget is None else Disruption(min_available=int(budget["spec"]["minAvailable"])),
+        stateful=workload["kind"] == WorkloadKind.STATEFUL_SET,
+        owner=workload["metadata"]["annotations"].get("twin.dev/owner", ""),
+    )
+
+
+def _operations(
+    service: ServiceId,
+    limits: Mapping[str, Any],
+    routes: Mapping[tuple[str, str], _Route],
+    seen: _Seen,
+    beliefs: dict[str, Belief],
+) -> tuple[Operation, ...]:
+    mine = [stats for (owner, _), stats in seen.operations.items() if owner == service]
+    called = {e.id.callee_operation for e in seen.edges if e.id.callee == service}
+    names = sorted({stats.operation for stats in mine} | called) or ["serve"]
+    own_busy = sum(stats.rate_rps * stats.own_time_s for stats in mine)
+    cores = seen.cores.get(service, 0.0)
+    operations = []
+    for name in names:
+        stats = seen.operations.get((service, name))
+        if stats is None or stats.rate_rps <= 0.0 or own_busy <= 0.0:
+            mean_s, count = 0.005, 0.0
+            beliefs[f"{service}:{name} work"] = Belief(source=Source.PRIOR, spread=1.0)
+        else:
+            mean_s = max(stats.own_time_s * cores / own_busy, 1e-6)
+            count = stats.rate_rps * seen.window_s
+            spread = max(1.0 / math.sqrt(max(count, 1.0)), SPREAD_MIN)
+            beliefs[f"{service}:{name} work"] = Belief(source=Source.MEASURED, spread=spread)
+        beliefs[f"{service}:{name} work.cv"] = Belief(source=Source.PRIOR, spread=CV_SPREAD)
+        calls = _calls(service, name, stats, routes, seen, beliefs)
+        operations.append(Operation(name=name, steps=_program(name, Work(mean_s=mean_s), calls, limits)))
+    return tuple(operations)
+
+
+def _calls(
+    service: ServiceId,
+    operation: str,
+    stats: OperationStats | None,
+    routes: Mapping[tuple[str, str], _Route],
+    seen: _Seen,
+    beliefs: dict[str, Belief],
+) -> list[Call | Publish]:
+    edges = [e for e in seen.edges if (e.id.caller, e.id.caller_operation) == (service, operation)]
+    calls: list[Call | Publish] = []
+    for edge in sorted(edges, key=lambda e: e.id.position):
+        ratio = seen.edge_rps[edge.id] / stats.rate_rps if stats and stats.rate_rps > 0.0 else 1.0
+        beliefs[f"{service}:{operation} -> {edge.id.callee}:{edge.id.callee_operation}"] = Belief(
+            source=Source.MEASURED,
+            spread=max(1.0 / math.sqrt(max(seen.edge_rps[edge.id] * seen.window_s, 1.0)), SPREAD_MIN),
+        )
+        ratio = 1.0 if 0.98 <= ratio <= 1.02 else ratio  # "Every time", within what counting can tell.
+        target = OpId(f"{edge.id.callee}:{edge.id.callee_operation}")
+        repeats = max(math.ceil(ratio - 0.02), 1)
+        for _ in range(repeats):
+            probability = min(ratio / repeats, 1.0)
+            if edge.asynchronous:
+                calls.append(Publish(target=target, probability=probability))
+                continue
+            route = routes.get((service.replace("/", "."), edge.id.callee), _Route(None, Retry()))
+            calls.append(
+                Call(
+                    target=target,
+                    probability=probability,
+                    timeout_s=route.timeout_s,
+                    retry=route.retry,
+                    group=edge.group,
+                )
+            )
+    return calls
+
+
+def _program(
+    operation: str, work: Work, calls: Sequence[Call | Publish], limits: Mapping[str, Any]
+) -> tuple[Step, ...]:
+    """Work, then calls; each declared limit held around what its owners say it is held around."""
+    steps: list[Step] = [work, *calls]
+    whole = []
+    for station in sorted(limits):
+        around = limits[station].get("holds", {}).get(operation, [])
+        if around == ["*"]:
+            whole.append(station)
+        elif around == ["work"]:
+            steps = [Hold(station=station, body=(s,)) if isinstance(s, Work) else s for s in steps]
+        elif around:
+            inside = [s for s in steps if isinstance(s, Call | Publish) and s.target in around]
+            if inside:
+                place = steps.index(inside[0])
+                rest: list[Step] = [s for s in steps if s not in inside]
+                steps = [*rest[:place], Hold(station=station, body=tuple(inside)), *rest[place:]]
+    for station in reversed(whole):
+        steps = [Hold(station=station, body=tuple(steps))]
+    return tuple(steps)
+
+
+def _stations(
+    service: ServiceId, limits: Mapping[str, Any], container: Mapping[str, Any], beliefs: dict[str, Belief]
+) -> tuple[Station, ...]:
+    stations = []
+    for name in sorted(limits):
+        entry = limits[name]
+        beliefs[f"{service} station {name}"] = Belief(source=Source.DECLARED)
+        stations.append(
+            Station(
+                name=name,
+                servers=int(entry["servers"]),
+                scope=Scope(entry.get("scope", "replica")),
+                queue_limit=entry.get("queue"),
+            )
+        )
+    return tuple(stations)
+
+
+def _journey(
+    edge: EdgeId, routes: Mapping[tuple[str, str], _Route], seen: _Seen, beliefs: dict[str, Belief]
+) -> Journey:
+    rate = seen.edge_rps[edge]
+    route = routes.get((f"user.{edge.caller_operation}", edge.callee), _Route(10.0, Retry()))
+    spread = max(1.0 / math.sqrt(max(rate * seen.window_s, 1.0)), SPREAD_MIN)
+    beliefs[f"user:{edge.caller_operation} rate"] = Belief(source=Source.MEASURED, spread=spread)
+    return Journey(
+        name=JourneyName(edge.caller_operation),
+        target=OpId(f"{edge.callee}:{edge.callee_operation}"),
+        rate_rps=rate,
+        timeout_s=route.timeout_s,
+        retry=route.retry,
+    )
+
+
+def _node_pools(plant: Plant) -> tuple[NodePool, ...]:
+    """One pool per node: names are kept, so that a lost node can be found again."""
+    pools = []
+    for node in plant.kube.list_objects("Node"):
+        stem, _, _number = node["metadata"]["name"].rpartition("-")
+        room = node["status"]["allocatable"]
+        shape = (
+            stem, node["metadata"]["labels"].get(_ZONE, "zone-a"), parse_cores(room["cpu"]), parse_bytes(room["memory"])
+        )  # fmt: skip
+        pools.append(shape)
+    counted = {shape: pools.count(shape) for shape in dict.fromkeys(pools)}
+    return tuple(
+        NodePool(name=name, zone=zone, count=count, cpu_cores=cores, memory_bytes=memory)
+        for (name, zone, cores, memory), count in counted.items()
+    )
+
+
+def _id(obj: KubeObject) -> ServiceId:
+    return ServiceId(f"{obj['metadata']['namespace']}/{obj['metadata']['name']}")
+
+
+def _resources(declared: Mapping[str, Any]) -> Resources:
+    requests, limits = declared.get("requests", {}), declared.get("limits", {})
+    return Resources(
+        cpu_request_cores=parse_cores(requests.get("cpu", "250m")),
+        memory_request_bytes=parse_bytes(requests.get("memory", "128Mi")),
+        cpu_limit_cores=parse_cores(limits["cpu"]) if "cpu" in limits else None,
+        memory_limit_bytes=parse_bytes(limits["memory"]) if "memory" in limits else None,
+    )
+
+
+def _probe(declared: Mapping[str, Any] | None) -> Probe | None:
+    if declared is None:
+        return None
+    return Probe(
+        period_s=float(declared.get("periodSeconds", 10)),
+        timeout_s=float(declared.get("timeoutSeconds", 1)),
+        failure_threshold=int(declared.get("failureThreshold", 3)),
+        initial_delay_s=float(declared.get("initialDelaySeconds", 0)),
+    )
+
+
+def _autoscaling(scaler: KubeObject) -> Autoscaling:
+    target = scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"]
+    return Autoscaling(
+        min_replicas=int(scaler["spec"]["minReplicas"]),
+        max_replicas=int(scaler["spec"]["maxReplicas"]),
+        cpu_target_ratio=float(target) / 100.0,
+    )
+
+
+def _share(text: str | int) -> float:
+    """A share of maxSurge's form. Raises BadInput for absolute numbers, which this model does not hold."""
+    if isinstance(text, str) and text.endswith("%"):
+        return float(text[:-1]) / 100.0
+    raise BadInput(f"cannot use {text!r}", "the model holds surge and unavailability as percentages", "write 25%")

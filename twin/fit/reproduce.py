@@ -1,0 +1,289 @@
+"""Reproduce an incident in the twin: inject each suspected fault, and compare symptoms with production's.
+
+Severity is fitted on every other scrape and scored on the ones in between, so a fault does not win by
+having a knob. A fault's residual is measured against that of a twin to which nothing happened: 0 explains
+everything, 1 nothing. "None of these" stands in the contest with a fixed residual of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chaos.catalogue import compile_fault, complete, fault_type
+from twin.fleet.perturbation import Deploy, Timed
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.ports.plant import Metric, Plant
+from twin.spec.errors import TwinError
+from twin.spec.fault import Fault, Value
+from twin.spec.fleet import Fleet
+from twin.spec.ids import FaultKind, ServiceId, service_of
+from twin.spec.incident import Incident
+from twin.spec.plan import ObjectRef
+from twin.spec.program import calls_of
+from twin.spec.signal import SignalKind
+from twin.spec.units import NS_PER_S, ns
+from twin.spec.verdict import Suspect
+
+__all__ = ["Fitted", "Reproduction", "Scene", "fit", "reproduce", "set_scene"]
+
+F64 = NDArray[np.float64]
+
+LEAD_S: Final = 120.0  # The twin runs so long before the onset, to be in its steady state.
+CONE_MAX: Final = 60
+NONE_RESIDUAL: Final = 0.6
+SHARPNESS: Final = 12.0
+SEED: Final = 1
+
+# Each metric, how to compare it, and how far apart two honest runs may lie.
+_SCALES: Final[tuple[tuple[Metric, str, float], ...]] = (
+    (Metric.ERROR_RATIO, "plain", 0.05),
+    (Metric.LATENCY_P99_S, "log", 0.5),
+    (Metric.REQUESTS_RPS, "log", 0.25),
+    (Metric.CPU_UTILISATION_RATIO, "plain", 0.1),
+    (Metric.POOL_UTILISATION_RATIO, "plain", 0.15),
+    (Metric.READY_REPLICAS, "share", 0.1),
+    (Metric.RESTARTS, "flag", 0.5),
+    (Metric.MEMORY_BYTES, "log", 0.15),
+)
+_Z_MAX: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where an incident plays: the twin's fleet with its clock set before the onset, what production's
+    owners changed meanwhile, and what production showed since. Times are Unix seconds."""
+
+    fleet: Fleet
+    onset_s: float
+    now_s: float
+    replay: tuple[Timed, ...]
+    cone: tuple[ServiceId, ...]
+    observed: Mapping[Metric, F64]  # (T, cone)
+
+    def play(self, fault: Fault | None, *, watched: bool = True) -> World:
+        """The twin as it would be now if `fault` had struck at the onset. Raises BadInput."""
+        world = World.build(self.fleet, seed=SEED)
+        world.watched = watched
+        world.inject(self.replay)
+        if fault is not None:
+            onset_ns = ns(self.onset_s - self.fleet.epoch_s)
+            world.inject(compile_fault(fault, self.fleet, start_ns=onset_ns))
+        world.run(ns(self.now_s - self.fleet.epoch_s))
+        return world
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fault with its severity fitted. `residual` is on scrapes that were not fitted on."""
+
+    fault: Fault
+    residual: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """`suspects` most likely first; `calm_residual` is what a twin without a fault leaves unexplained."""
+
+    scene: Scene
+    suspects: tuple[Suspect, ...]
+    calm_residual: float
+
+    @property
+    def best(self) -> Suspect:
+        return self.suspects[0]
+
+    def rivals(self, *, share: float = 0.25) -> tuple[Suspect, ...]:
+        """The best fault and every other that is at least `share` as likely."""
+        top = self.suspects[0].weight
+        return tuple(s for s in self.suspects if s.fault is not None and s.weight >= share * top)
+
+
+def set_scene(twin: Fleet, plant: Plant, incident: Incident) -> Scene:
+    """Take the incident's cone, what changed since the twin was built, and what production shows.
+
+    The twin's clock is set to production's scrapes, so that the two are compared scrape by scrape.
+    """
+    now_s = plant.clock.now_s()
+    cone = _cone(twin, incident)
+    probe = plant.telemetry.series(Metric.REQUESTS_RPS, cone[:1], start_s=now_s - 3600.0, end_s=now_s)
+    onset_s = _onset(plant, incident, cone, now_s)
+    before = probe.times_s[probe.times_s <= onset_s - LEAD_S]
+    epoch_s = float(before[-1]) if before.size else math.floor(onset_s - LEAD_S)
+    last_s = float(probe.times_s[-1]) if probe.times_s.size else now_s
+    observed = {
+        metric: plant.telemetry.series(metric, cone, start_s=onset_s - 1.0, end_s=last_s).values
+        for metric, _, _ in _SCALES
+    }
+    return Scene(
+        fleet=dataclasses.replace(twin, epoch_s=int(epoch_s)),
+        onset_s=onset_s,
+        now_s=now_s,
+        replay=_deploys_since(twin, plant, epoch_s),
+        cone=cone,
+        observed=MappingProxyType(observed),
+    )
+
+
+def reproduce(
+    scene: Scene, hypotheses: Sequence[Fault], *, progress: Callable[[str], None] | None = None
+) -> Reproduction:
+    """Fit every hypothesis and weigh them against each other and against "none of these"."""
+    calm = _residual(scene, None, parity=1)
+    suspects = []
+    for hypothesis in dict.fromkeys(_key(h) for h in hypotheses):
+        fault = Fault(
+            kind=FaultKind(hypothesis[0]), target=hypothesis[1], parameters=MappingProxyType(dict(hypothesis[2]))
+        )
+        if progress is not None:
+            progress(fault.kind)
+        try:
+            fitted = fit(scene, fault)
+        except TwinError:
+            continue  # A hypothesis that this fleet cannot hold explains nothing.
+        suspects.append((fitted.fault, fitted.residual / max(calm, 1e-9)))
+    scored: list[tuple[Fault | None, float]] = [*suspects, (None, NONE_RESIDUAL)]
+    lowest = min(residual for _, residual in scored)
+    weights = [math.exp(-SHARPNESS * (residual - lowest)) for _, residual in scored]
+    total = sum(weights)
+    ranked = sorted(
+        (
+            Suspect(fault=fault, weight=weight / total, residual=residual)
+            for (fault, residual), weight in zip(scored, weights, strict=True)
+        ),
+        key=lambda suspect: -suspect.weight,
+    )
+    return Reproduction(scene, tuple(ranked), calm)
+
+
+def fit(scene: Scene, fault: Fault) -> Fitted:
+    """Fit the one parameter that its kind marks as severity, on even scrapes; score on odd ones."""
+    whole = complete(fault)
+    knob = next((p for p in fault_type(fault.kind).parameters if p.severity), None)
+    if knob is None or knob.low is None or knob.high is None:
+        return Fitted(whole, _residual(scene, whole, parity=1))
+
+    def tried(value: float) -> tuple[float, float, Fault]:
+        candidate = _with(whole, knob.name, value)
+        return _residual(scene, candidate, parity=0), value, candidate
+
+    stated = float(whole.parameters[knob.name])
+    low, high = max(knob.low, knob.high / 1000.0), knob.high
+    start = min(max(stated, low), high)
+    results = [tried(v) for v in _around(start, low, high, 3.0)]
+    for width in (1.7, 1.25):
+        best = min(results, key=lambda r: (r[0], r[1]))
+        results += [tried(v) for v in _around(best[1], low, high, width) if all(abs(v - r[1]) > 1e-9 for r in results)]
+    best = min(results, key=lambda r: (r[0], r[1]))
+    return Fitted(best[2], _residual(scene, best[2], parity=1))
+
+
+def _around(value: float, low: float, high: float, width: float) -> list[float]:
+    return sorted({min(max(value * step, low), high) for step in (1.0 / width, 1.0, width)})
+
+
+def _with(fault: Fault, name: str, value: float) -> Fault:
+    parameters: dict[str, Value] = {**fault.parameters, name: value}
+    return Fault(kind=fault.kind, target=fault.target, parameters=MappingProxyType(parameters))
+
+
+def _key(fault: Fault) -> tuple[str, str, tuple[tuple[str, Value], ...]]:
+    return fault.kind, fault.target, tuple(sorted(fault.parameters.items()))
+
+
+def _residual(scene: Scene, fault: Fault | None, *, parity: int) -> float:
+    """Mean squared distance between twin and production over the cone, on scrapes of one parity."""
+    world = scene.play(fault)
+    telemetry = plant_of(world).telemetry
+    total, count = 0.0, 0
+    for metric, form, scale in _SCALES:
+        real = scene.observed[metric]
+        model = telemetry.series(metric, scene.cone, start_s=scene.onset_s - 1.0, end_s=scene.now_s).values
+        rows = min(real.shape[0], model.shape[0])
+        if rows == 0:
+            continue
+        chosen = np.arange(rows) % 2 == parity if rows > 1 else np.ones(rows, dtype=np.bool_)
+        z = _distance(real[:rows][chosen], model[:rows][chosen], form) / scale
+        total += float(np.nansum(np.minimum(np.abs(z), _Z_MAX) ** 2))
+        count += int(np.isfinite(z).sum())
+    return total / max(count, 1)
+
+
+def _distance(real: F64, model: F64, form: str) -> F64:
+    match form:
+        case "log":
+            floor = 1e-3
+            return np.log(np.maximum(model, floor) / np.maximum(real, floor))
+        case "share":
+            return (model - real) / np.maximum(np.maximum(real, model), 1.0)
+        case "flag":
+            return (model > 0).astype(np.float64) - (real > 0)
+        case _:
+            return model - real
+
+
+def _cone(twin: Fleet, incident: Incident) -> tuple[ServiceId, ...]:
+    """Services with symptoms, then those that call them or are called by them, in name order within each."""
+    known = {service.id for service in twin.services}
+    hit = [service for service in incident.services if service in known]
+    near: dict[ServiceId, None] = {}
+    for service in twin.services:
+        for operation in service.operations:
+            for call in calls_of(operation.steps):
+                callee = service_of(call.target)
+                if service.id in hit:
+                    near[callee] = None
+                if callee in hit:
+                    near[service.id] = None
+    rest = [service for service in sorted(near) if service not in hit]
+    return tuple([*hit, *rest][:CONE_MAX]) or tuple(sorted(known))[:1]
+
+
+def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: float) -> float:
+    """One scrape before the earliest symptom in the metrics; never later than the incident says."""
+    start_s = incident.onset_s - 300.0
+    earliest = incident.onset_s
+    for metric, form, scale in _SCALES[:2]:
+        series = plant.telemetry.series(metric, cone, start_s=start_s, end_s=now_s)
+        if series.times_s.size < 4:
+            continue
+        calm = np.nanmedian(series.values[series.times_s < incident.onset_s - 120.0], axis=0)
+        off = np.abs(_distance(calm, series.values, form)) > 2.0 * scale
+        late = series.times_s >= incident.onset_s - 90.0
+        rows = np.flatnonzero(off.any(axis=1) & late)
+        if rows.size:
+            earliest = min(earliest, float(series.times_s[rows[0]]))
+    return earliest - 15.0
+
+
+def _deploys_since(twin: Fleet, plant: Plant, epoch_s: float) -> tuple[Timed, ...]:
+    """What production's owners rolled out since the twin was built, at the time when they did."""
+    when = {
+        signal.service: signal.at_s
+        for _, signal in plant.telemetry.signals(after=0)
+        if signal.kind is SignalKind.DEPLOY and signal.service is not None
+    }
+    replay = []
+    for service in twin.services:
+        if service.id not in when or when[service.id] < epoch_s:
+            continue
+        ref = ObjectRef(kind=service.kind.value, name=service.name, namespace=service.namespace)
+        container = plant.kube.get(ref)["spec"]["template"]["spec"]["containers"][0]
+        env = {e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}
+        changed = tuple(sorted((k, v) for k, v in env.items() if service.env.get(k) != v))
+        if container["image"] != service.image or changed:
+            replay.append(
+                Timed(
+                    what=Deploy(service=service.id, image=container["image"], env=changed),
+                    start_ns=round((when[service.id] - epoch_s) * NS_PER_S),
+                )
+            )
+    return tuple(replay)

@@ -1,0 +1,112 @@
+"""The part of a World that never changes: names, sizes and declared figures, as arrays.
+
+Everything here follows from the Fleet alone, so it is rebuilt on restore and never saved.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.fleet.draws import entity_of
+from twin.fleet.traffic.engine import F64, I64
+from twin.fleet.traffic.network import Network, compile_network
+from twin.spec.errors import BadInput
+from twin.spec.fleet import Fleet, WorkloadKind
+from twin.spec.ids import NodeName, ServiceId
+from twin.spec.units import ns
+
+__all__ = ["Blueprint", "lay_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """Shapes: (S,) services, (N,) nodes, (J,) journeys."""
+
+    fleet: Fleet
+    network: Network
+    service_index: dict[ServiceId, int]
+    service_entity: I64  # (S,) stable numbers of the names, for draws
+    start_ns: I64  # (S,)
+    surge_ratio: F64  # (S,)
+    unavailable_ratio: F64  # (S,)
+    one_by_one: NDArray[np.bool_]  # (S,) StatefulSets and DaemonSets replace a pod before they go on
+    cpu_request: F64  # (S,) cores a pod
+    memory_request: F64  # (S,) bytes a pod
+    memory_base: F64  # (S,) bytes a pod when idle
+    readiness_period_ns: I64  # (S,) 0: no probe
+    readiness_timeout_s: F64
+    readiness_threshold: I64
+    liveness_period_ns: I64  # (S,) 0: no probe
+    liveness_timeout_s: F64
+    liveness_threshold: I64
+    node_names: tuple[NodeName, ...]
+    node_index: dict[NodeName, int]
+    node_zone: I64  # (N,) index into zones
+    node_cpu: F64  # (N,) cores
+    node_memory: F64  # (N,) bytes
+    zones: tuple[str, ...]
+
+    def edges_between(self, caller: ServiceId, callee: ServiceId) -> I64:
+        """Rows of all calls from one service to another, publishes left out."""
+        network = self.network
+        to_callee = network.op_service[network.edge_callee] == self.service_index[callee]
+        inside = network.edge_caller >= 0
+        from_caller = np.zeros(inside.size, dtype=np.bool_)
+        from_caller[inside] = network.op_service[network.edge_caller[inside]] == self.service_index[caller]
+        return np.flatnonzero(from_caller & to_callee & (network.edge_publish == 0))
+
+
+def lay_out(fleet: Fleet) -> Blueprint:
+    """Number everything. Raises BadInput for a fleet that contradicts itself."""
+    if not fleet.services:
+        raise BadInput(f'fleet "{fleet.name}" is empty', "a World needs services", "see: twin import, twin generate")
+    services = fleet.services
+    zones = tuple(sorted({pool.zone for pool in fleet.node_pools})) or ("zone-a",)
+    names: list[NodeName] = []
+    zone, cpu, memory = [], [], []
+    for pool in fleet.node_pools:
+        for i in range(pool.count):
+            names.append(NodeName(f"{pool.name}-{i}"))
+            zone.append(zones.index(pool.zone))
+            cpu.append(pool.cpu_cores)
+            memory.append(float(pool.memory_bytes))
+    if not names:  # A file without machines: enough of them, so that scheduling is no topic.
+        cores = sum(s.replicas * s.resources.cpu_request_cores for s in services)
+        for i in range(max(3, math.ceil(cores / 10))):
+            names.append(NodeName(f"node-{i}"))
+            zone.append(0)
+            cpu.append(16.0)
+            memory.append(float(64 * 2**30))
+    if len(set(names)) != len(names):
+        raise BadInput("two nodes share a name", "node pools must have names of their own", "rename one of the pools")
+    ready = [s.readiness for s in services]
+    live = [s.liveness for s in services]
+    return Blueprint(
+        fleet=fleet,
+        network=compile_network(fleet),
+        service_index={s.id: i for i, s in enumerate(services)},
+        service_entity=np.array([entity_of(s.id) for s in services], dtype=np.int64),
+        start_ns=np.array([ns(s.start_s) for s in services], dtype=np.int64),
+        surge_ratio=np.array([s.strategy.max_surge_ratio for s in services]),
+        unavailable_ratio=np.array([s.strategy.max_unavailable_ratio for s in services]),
+        one_by_one=np.array([s.kind is not WorkloadKind.DEPLOYMENT for s in services]),
+        cpu_request=np.array([s.resources.cpu_request_cores for s in services]),
+        memory_request=np.array([float(s.resources.memory_request_bytes) for s in services]),
+        memory_base=np.array([float(s.memory_base_bytes) for s in services]),
+        readiness_period_ns=np.array([ns(p.period_s) if p else 0 for p in ready], dtype=np.int64),
+        readiness_timeout_s=np.array([p.timeout_s if p else 1.0 for p in ready]),
+        readiness_threshold=np.array([p.failure_threshold if p else 3 for p in ready], dtype=np.int64),
+        liveness_period_ns=np.array([ns(p.period_s) if p else 0 for p in live], dtype=np.int64),
+        liveness_timeout_s=np.array([p.timeout_s if p else 1.0 for p in live]),
+        liveness_threshold=np.array([p.failure_threshold if p else 3 for p in live], dtype=np.int64),
+        node_names=tuple(names),
+        node_index={name: i for i, name in enumerate(names)},
+        node_zone=np.array(zone, dtype=np.int64),
+        node_cpu=np.array(cpu),
+        node_memory=np.array(memory),
+        zones=zones,
+    )

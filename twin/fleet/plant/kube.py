@@ -1,0 +1,414 @@
+"""Kubernetes' API on a World: the same calls, shapes and refusals as a real server's, where it has them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from twin.fleet.plant import objects
+from twin.fleet.state import Phase, Template
+from twin.fleet.systems.perturbations import refresh_behaviour
+from twin.fleet.systems.rollout import terminate
+from twin.fleet.systems.templates import roll_out
+from twin.fleet.world import World
+from twin.ports.plant import KubeObject
+from twin.spec.errors import BadInput, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
+from twin.spec.fields import FieldPath, path_text
+from twin.spec.fleet import Resources, WorkloadKind
+from twin.spec.ids import NodeName, ServiceId
+from twin.spec.plan import ObjectRef
+from twin.spec.signal import SignalKind
+from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
+
+__all__ = ["WorldKubeApi"]
+
+_WORKLOADS = frozenset(kind.value for kind in WorkloadKind)
+_MARKS = "ConfigMap"  # What promoters leave in the target lives in ConfigMaps of namespace twin-system.
+_MARKS_NAMESPACE = "twin-system"
+
+
+class WorldKubeApi:
+    def __init__(self, world: World, *, writes: bool) -> None:
+        self._world = world
+        self._writes = writes
+
+    # Reading
+
+    def get(self, ref: ObjectRef) -> KubeObject:
+        world = self._world
+        match ref.kind:
+            case kind if kind in _WORKLOADS:
+                index = self._service(ref)
+                if world.fleet.services[index].kind.value != kind:
+                    _not_found(ref)
+                return objects.workload_object(world, index)
+            case "Service":
+                return objects.service_object(world, self._service(ref))
+            case "HorizontalPodAutoscaler":
+                index = self._service(ref)
+                if world.fleet.services[index].autoscaling is None:
+                    _not_found(ref)
+                return objects.autoscaler_object(world, index)
+            case "PodDisruptionBudget":
+                index = self._service(ref)
+                if world.fleet.services[index].disruption is None:
+                    _not_found(ref)
+                return objects.budget_object(world, index)
+            case "Node":
+                return objects.node_object(world, self._node(ref))
+            case "Pod":
+                return objects.pod_object(world, self._pod(ref))
+            case "HTTPRoute":
+                return objects.route_object(world, *self._route(ref))
+            case "ConfigMap":
+                return self._mark(ref)
+            case "ReplicaSet":
+                found = [
+                    rs for rs in self.list_objects("ReplicaSet", ref.namespace) if rs["metadata"]["name"] == ref.name
+                ]
+                return found[0] if found else _not_found(ref)
+            case _:
+                _not_found(ref)
+
+    def list_objects(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
+        found = [
+            obj
+            for obj in self._all(kind, labels or {})
+            if (not namespace or obj["metadata"].get("namespace") == namespace)
+            and all(obj["metadata"]["labels"].get(key) == value for key, value in (labels or {}).items())
+        ]
+        return sorted(found, key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
+
+    def watch(self, kind: str, *, since_version: str) -> Iterator[tuple[str, KubeObject]]:
+        since = int(since_version)
+        for obj in self.list_objects(kind):
+            if int(obj["metadata"]["resourceVersion"]) > since:
+                yield "MODIFIED", obj
+
+    def logs(self, ref: ObjectRef, *, tail: int = 100) -> list[str]:
+        row = self._pod(ref)
+        state = self._world.state
+        service = self._world.fleet.services[int(state.pod_service[row])].id
+        lines = [f"{s.at_s:.0f} {s.reason}: {s.text}" for _, s in state.signals if s.service == service]
+        return lines[-tail:]
+
+    # Writing
+
+    def patch(
+        self,
+        ref: ObjectRef,
+        fields: Mapping[FieldPath, Any],
+        *,
+        resource_version: str | None = None,
+        dry_run: bool = False,
+        field_manager: str = "twin",
+    ) -> KubeObject:
+        self._allow(ref, dry_run)
+        before = self.get(ref)
+        if resource_version is not None and before["metadata"]["resourceVersion"] != resource_version:
+            raise Conflict(
+                f"cannot patch {ref}", "the object has been modified since it was read", "read it again and decide anew"
+            )
+        if dry_run:  # A World is cheap: admit the write on a copy.
+            shadow = self._world.fork(watched=False)
+            return WorldKubeApi(shadow, writes=True).patch(ref, fields, field_manager=field_manager)
+        match ref.kind:
+            case kind if kind in _WORKLOADS:
+                self._patch_workload(ref, fields, field_manager)
+            case "Node":
+                self._patch_node(ref, fields)
+            case "HTTPRoute":
+                self._patch_route(ref, fields)
+            case "HorizontalPodAutoscaler":
+                self._patch_autoscaler(ref, fields)
+            case "ConfigMap":
+                for path, value in fields.items():
+                    if path[0] != "data" or len(path) != 2:
+                        _unprocessable(ref, path, "only data can be set")
+                    self._set_mark(ref, path[1], value)
+            case _:
+                _unprocessable(ref, next(iter(fields), ()), "a World cannot change objects of this kind")
+        return self.get(ref)
+
+    def create(self, obj: KubeObject, *, dry_run: bool = False) -> KubeObject:
+        ref = ObjectRef(
+            kind=obj.get("kind", ""), name=obj.get("metadata", {}).get("name", ""),
+            namespace=obj.get("metadata", {}).get("namespace", ""),
+        )  # fmt: skip
+        self._allow(ref, dry_run)
+        if ref.kind != _MARKS or ref.namespace != _MARKS_NAMESPACE:
+            _unprocessable(ref, (), "a World can create ConfigMaps in twin-system only")
+        if any(key.startswith(f"{ref.name}/") for key in self._world.state.marks):
+            raise Conflict(f"cannot create {ref}", "it exists already", "read it and decide anew")
+        if not dry_run:
+            for key, value in sorted({"": "", **obj.get("data", {})}.items()):
+                self._set_mark(ref, key, value)
+        return obj if dry_run else self.get(ref)
+
+    def delete(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
+        self._allow(ref, dry_run)
+        if ref.kind == _MARKS:
+            self._mark(ref)
+            if not dry_run:
+                marks = self._world.state.marks
+                for key in [key for key in marks if key.startswith(f"{ref.name}/")]:
+                    del marks[key]
+            return
+        if ref.kind != "Pod":
+            _unprocessable(ref, (), "a World deletes pods and marks only")
+        row = self._pod(ref)
+        if not dry_run:
+            self._remove(row)
+
+    def evict(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
+        self._allow(ref, dry_run)
+        row = self._pod(ref)
+        state = self._world.state
+        index = int(state.pod_service[row])
+        budget = self._world.fleet.services[index].disruption
+        if budget is not None and state.pod_ready[row]:
+            ready = int((state.pod_ready & (state.pod_service == index)).sum())
+            if ready - 1 < budget.min_available:
+                raise TooManyRequests(
+                    f"cannot evict {ref}",
+                    f"its disruption budget needs {budget.min_available} ready pods, there are {ready}",
+                    "wait until more are ready, or add a replica first",
+                )
+        if not dry_run:
+            self._remove(row)
+
+    # One kind each
+
+    def _patch_workload(self, ref: ObjectRef, fields: Mapping[FieldPath, Any], manager: str) -> None:
+        world, state = self._world, self._world.state
+        index = self._service(ref)
+        container = world.fleet.services[index].name
+        old = state.templates[int(state.template[index])]
+        new = old
+        for path, value in fields.items():
+            match path:
+                case ("spec", "replicas"):
+                    if not isinstance(value, int) or not 0 <= value <= 100_000:
+                        _unprocessable(ref, path, f"{value!r} is not a number of replicas")
+                case ("spec", "paused"):
+                    if not isinstance(value, bool) and value is not None:
+                        _unprocessable(ref, path, f"{value!r} is not true or false")
+                case ("spec", "template", *_):
+                    new = _edit_template(ref, new, container, path, value)
+                case _:
+                    _unprocessable(ref, path, "a World does not have this field")
+        now = world.now_ns
+        if ("spec", "replicas") in fields and int(state.wanted[index]) != fields[("spec", "replicas")]:
+            state.wanted[index] = fields[("spec", "replicas")]
+            state.service_version[index] = state.new_version()
+            state.reconcile_due_ns[index] = now
+        if ("spec", "paused") in fields and bool(state.paused[index]) != bool(fields[("spec", "paused")]):
+            state.paused[index] = bool(fields[("spec", "paused")])
+            state.service_version[index] = state.new_version()
+            state.reconcile_due_ns[index] = now
+        if new != old:
+            new = dataclasses.replace(new, cause=f"by {manager}")
+            text = ", ".join(path_text(path) for path in sorted(fields))
+            roll_out(world.blueprint, state, index, new, now, kind=SignalKind.DEPLOY, text=f"{text} by {manager}")
+            refresh_behaviour(world.blueprint, state, now)
+
+    def _patch_node(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
+        state, index = self._world.state, self._node(ref)
+        for path, value in fields.items():
+            if path != ("spec", "unschedulable"):
+                _unprocessable(ref, path, "only spec.unschedulable of a node can be set")
+            state.node_cordoned[index] = bool(value)
+        state.node_version[index] = state.new_version()
+        state.schedule_due_ns = min(state.schedule_due_ns, self._world.now_ns)
+
+    def _patch_route(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
+        state = self._world.state
+        edges = objects.route_edges(self._world, *self._route(ref))
+        conditions = state.conditions
+        writes: list[tuple[Any, float]] = []  # All fields are checked before any is set.
+        for path, value in fields.items():
+            try:
+                match path:
+                    case ("spec", "rules", "[0]", "timeouts", "request"):
+                        writes.append((conditions.edge_timeout_s, np.inf if value is None else parse_duration_s(value)))
+                    case ("spec", "rules", "[0]", "retry", "attempts"):
+                        if isinstance(value, bool) or not isinstance(value, int | None) or not 0 <= (value or 0) <= 100:
+                            _unprocessable(ref, path, f"{value!r} is not a number of attempts")
+                        writes.append((conditions.edge_retries, value or 0))
+                    case ("spec", "rules", "[0]", "retry", "backoff"):
+                        writes.append((conditions.edge_backoff_s, 0.0 if value is None else parse_duration_s(value)))
+                    case _:
+                        _unprocessable(ref, path, "a World does not have this field")
+            except BadInput as error:
+                raise Unprocessable(f"cannot patch {ref}", f"{path_text(path)}: {error}", error.next_step) from error
+        for array, figure in writes:
+            array[edges] = figure
+        state.edge_version[edges] = state.new_version()
+
+    def _patch_autoscaler(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
+        state, index = self._world.state, self._service(ref)
+        least, most = int(state.autoscale_min[index]), int(state.autoscale_max[index])
+        for path, value in fields.items():
+            if not isinstance(value, int) or value < 1:
+                _unprocessable(ref, path, f"{value!r} is not a number of replicas")
+            match path:
+                case ("spec", "minReplicas"):
+                    least = value
+                case ("spec", "maxReplicas"):
+                    most = value
+                case _:
+                    _unprocessable(ref, path, "a World does not have this field")
+        if least > most:
+            _unprocessable(ref, ("spec", "minReplicas"), "it must not exceed maxReplicas")
+        state.autoscale_min[index], state.autoscale_max[index] = least, most
+        state.service_version[index] = state.new_version()
+
+    def _remove(self, row: int) -> None:
+        state = self._world.state
+        terminate(state, np.array([row]), self._world.now_ns)
+        state.reconcile_due_ns[int(state.pod_service[row])] = self._world.now_ns
+
+    # Names to rows
+
+    def _all(self, kind: str, labels: Mapping[str, str]) -> Iterator[KubeObject]:
+        world, state = self._world, self._world.state
+        services = world.fleet.services
+        wanted_name = labels.get("app")
+        numbers = [i for i, s in enumerate(services) if wanted_name is None or s.name == wanted_name]
+        match kind:
+            case kind if kind in _WORKLOADS:
+                yield from (objects.workload_object(world, i) for i in numbers if services[i].kind.value == kind)
+            case "Service":
+                yield from (objects.service_object(world, i) for i in numbers)
+            case "HorizontalPodAutoscaler":
+                yield from (objects.autoscaler_object(world, i) for i in numbers if services[i].autoscaling)
+            case "PodDisruptionBudget":
+                yield from (objects.budget_object(world, i) for i in numbers if services[i].disruption)
+            case "ReplicaSet":
+                for i, template in enumerate(state.templates):
+                    if wanted_name is None or services[template.service].name == wanted_name:
+                        yield objects.replica_set_object(world, i)
+            case "Node":
+                yield from (objects.node_object(world, i) for i in range(len(world.blueprint.node_names)))
+            case "Pod":
+                chosen = np.isin(state.pod_service, numbers) & (state.pod_phase != Phase.FREE)
+                yield from (objects.pod_object(world, int(row)) for row in np.flatnonzero(chosen))
+            case "HTTPRoute":
+                yield from (objects.route_object(world, *pair) for pair in objects.route_pairs(world))
+            case "ConfigMap":
+                for name in sorted({key.split("/", 1)[0] for key in state.marks}):
+                    yield self._mark(ObjectRef(kind="ConfigMap", name=name, namespace=_MARKS_NAMESPACE))
+
+    def _service(self, ref: ObjectRef) -> int:
+        index = self._world.blueprint.service_index.get(ServiceId(f"{ref.namespace}/{ref.name}"))
+        return _not_found(ref) if index is None else index
+
+    def _node(self, ref: ObjectRef) -> int:
+        index = self._world.blueprint.node_index.get(NodeName(ref.name))
+        return _not_found(ref) if index is None else index
+
+    def _pod(self, ref: ObjectRef) -> int:
+        state = self._world.state
+        stem, _, number = ref.name.rpartition("-")
+        if number.isdigit():
+            name = stem.rpartition("-")[0]
+            index = self._world.blueprint.service_index.get(ServiceId(f"{ref.namespace}/{name}"), -2)
+            for row in np.flatnonzero((state.pod_service == index) & (state.pod_number == int(number))):
+                if objects.pod_name(self._world, int(row)) == ref.name:
+                    return int(row)
+        return _not_found(ref)
+
+    def _route(self, ref: ObjectRef) -> tuple[str, ServiceId]:
+        for pair in objects.route_pairs(self._world):
+            if objects.route_name(*pair) == (ref.namespace, ref.name):
+                return pair
+        return _not_found(ref)
+
+    def _mark(self, ref: ObjectRef) -> KubeObject:
+        marks = self._world.state.marks
+        data = {key.split("/", 1)[1]: value for key, value in sorted(marks.items()) if key.startswith(f"{ref.name}/")}
+        if ref.namespace != _MARKS_NAMESPACE or not data:
+            _not_found(ref)
+        data.pop("", None)
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": ref.name,
+                "namespace": ref.namespace,
+                "uid": objects.uid_of(self._world, "ConfigMap", ref.namespace, ref.name),
+                "resourceVersion": marks.get(f"{ref.name}/", "1"),
+                "labels": {},
+                "annotations": {},
+            },
+            "data": data,
+        }
+
+    def _set_mark(self, ref: ObjectRef, key: str, value: str | None) -> None:
+        state = self._world.state
+        if value is None:
+            state.marks.pop(f"{ref.name}/{key}", None)
+        elif key:
+            state.marks[f"{ref.name}/{key}"] = str(value)
+        state.marks[f"{ref.name}/"] = str(state.new_version())  # Its resourceVersion.
+
+    def _allow(self, ref: ObjectRef, dry_run: bool) -> None:
+        if not self._writes and not dry_run:
+            raise Forbidden(
+                f"cannot write {ref}", "this identity may only read and dry-run", "promote a receipt: twin promote"
+            )
+
+
+def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPath, value: Any) -> Template:
+    """The template with one field set. Raises Unprocessable."""
+    mine = f"[name={container}]"
+    match path[2:]:
+        case ("metadata", "annotations", key):
+            annotations = {**dict(old.annotations), key: value}
+            kept = tuple(sorted((k, str(v)) for k, v in annotations.items() if v is not None))
+            return dataclasses.replace(old, annotations=kept)
+        case ("spec", "containers", name, "image") if name == mine:
+            if not isinstance(value, str) or not value or any(c.isspace() for c in value):
+                _unprocessable(ref, path, f"{value!r} is not an image")
+            return dataclasses.replace(old, image=value)
+        case ("spec", "containers", name, "env", key, "value") if name == mine and key.startswith("[name="):
+            env = {**dict(old.env), key[6:-1]: value}
+            return dataclasses.replace(old, env=tuple(sorted((k, str(v)) for k, v in env.items() if v is not None)))
+        case ("spec", "containers", name, "resources", group, resource) if name == mine:
+            try:
+                return dataclasses.replace(old, resources=_edit_resources(old.resources, group, resource, value))
+            except (BadInput, KeyError) as error:
+                raise Unprocessable(f"cannot patch {ref}", f"{path_text(path)}: {error}", "give a quantity") from error
+        case _:
+            _unprocessable(ref, path, "a World does not have this field")
+
+
+def _edit_resources(old: Resources, group: str, resource: str, value: Any) -> Resources:
+    field = {
+        ("requests", "cpu"): "cpu_request_cores",
+        ("requests", "memory"): "memory_request_bytes",
+        ("limits", "cpu"): "cpu_limit_cores",
+        ("limits", "memory"): "memory_limit_bytes",
+    }[(group, resource)]
+    amount: Any = None if value is None else parse_cores(value) if resource == "cpu" else parse_bytes(value)
+    if amount is None and group == "requests":
+        raise BadInput("a request cannot be removed", "the scheduler needs one", "set a quantity")
+    new = dataclasses.replace(old, **{field: amount})
+    for limit, request in (
+        (new.cpu_limit_cores, new.cpu_request_cores),
+        (new.memory_limit_bytes, new.memory_request_bytes),
+    ):
+        if limit is not None and limit < request:
+            raise BadInput("limit below request", f"{limit:g} < {request:g}", "raise the limit or lower the request")
+    return new
+
+
+def _not_found(ref: ObjectRef) -> NoReturn:
+    raise NotFound(f"cannot find {ref}", "there is no such object", "list what there is, and check the spelling")
+
+
+def _unprocessable(ref: ObjectRef, path: FieldPath, why: str) -> NoReturn:
+    raise Unprocessable(f"cannot write {ref}", f"{path_text(path) or 'object'}: {why}", "correct the field")

@@ -1,0 +1,371 @@
+"""A World's rows as Kubernetes objects in wire shape, made when somebody asks."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from twin.fleet.signals import unix_s
+from twin.fleet.state import NEVER_NS, Phase, Template
+from twin.fleet.world import World
+from twin.ports.plant import KubeObject
+from twin.spec.fleet import Probe, Resources, Service, WorkloadKind
+from twin.spec.ids import JourneyName, ServiceId, service_of
+from twin.spec.program import Call, Hold, Publish, Step, calls_of
+from twin.spec.units import duration_text
+
+__all__ = [
+    "LIMITS_ANNOTATION",
+    "RESTARTED_AT",
+    "autoscaler_object",
+    "budget_object",
+    "node_object",
+    "pod_name",
+    "pod_object",
+    "replica_set_object",
+    "route_edges",
+    "route_object",
+    "route_pairs",
+    "service_object",
+    "workload_object",
+]
+
+RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
+LIMITS_ANNOTATION: Final = "twin.dev/limits"
+REVISION: Final = "deployment.kubernetes.io/revision"
+
+
+def uid_of(world: World, kind: str, namespace: str, name: str) -> str:
+    """The same object has the same uid in every run and every copy."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{world.fleet.name}/{kind}/{namespace}/{name}"))
+
+
+def workload_object(world: World, index: int) -> KubeObject:
+    """The service's Deployment, StatefulSet or DaemonSet."""
+    state = world.state
+    service = world.fleet.services[index]
+    template = state.templates[int(state.template[index])]
+    rows = state.pods_of(index)
+    rows = rows[state.pod_phase[rows] != Phase.TERMINATING]
+    ready = int(state.pod_ready[rows].sum())
+    updated = int((state.pod_template[rows] == state.template[index]).sum())
+    ready_updated = int((state.pod_ready[rows] & (state.pod_template[rows] == state.template[index])).sum())
+    annotations = {REVISION: str(template.revision)}
+    if template.cause:
+        annotations["kubernetes.io/change-cause"] = template.cause
+    if service.owner:
+        annotations["twin.dev/owner"] = service.owner
+    if limits := _declared_limits(service):
+        annotations[LIMITS_ANNOTATION] = json.dumps(limits, sort_keys=True)
+    spec: dict[str, Any] = {
+        "replicas": int(state.wanted[index]),
+        "selector": {"matchLabels": {"app": service.name}},
+        "template": _pod_template(service, template),
+    }
+    if service.kind is WorkloadKind.DEPLOYMENT:
+        spec["paused"] = bool(state.paused[index])
+        spec["strategy"] = {
+            "type": "RollingUpdate",
+            "rollingUpdate": {
+                "maxSurge": f"{service.strategy.max_surge_ratio:.0%}",
+                "maxUnavailable": f"{service.strategy.max_unavailable_ratio:.0%}",
+            },
+        }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": service.kind.value,
+        "metadata": _metadata(
+            world, service.kind.value, service.namespace, service.name, int(state.service_version[index]),
+            labels={"app": service.name, **service.labels}, annotations=annotations,
+        ),
+        "spec": spec,
+        "status": {
+            "replicas": int(rows.size),
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+            "updatedReplicas": updated,
+            "updatedReadyReplicas": ready_updated,
+            "unavailableReplicas": max(int(state.wanted[index]) - ready, 0),
+        },
+    }  # fmt: skip
+
+
+def replica_set_object(world: World, index: int) -> KubeObject:
+    """One revision of a service's template: what `rollout undo` goes back to."""
+    state = world.state
+    template = state.templates[index]
+    service = world.fleet.services[template.service]
+    name = f"{service.name}-{index}"
+    count = int(((state.pod_template == index) & (state.pod_phase != Phase.TERMINATING)).sum())
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            **_metadata(world, "ReplicaSet", service.namespace, name, int(state.service_version[template.service]),
+                        labels={"app": service.name}, annotations={REVISION: str(template.revision)}),
+            "ownerReferences": [{"kind": service.kind.value, "name": service.name, "controller": True}],
+        },
+        "spec": {"replicas": count, "template": _pod_template(service, template)},
+    }  # fmt: skip
+
+
+def pod_name(world: World, row: int) -> str:
+    state = world.state
+    service = world.fleet.services[int(state.pod_service[row])]
+    return f"{service.name}-{int(state.pod_template[row])}-{int(state.pod_number[row])}"
+
+
+def pod_object(world: World, row: int) -> KubeObject:
+    state = world.state
+    index = int(state.pod_service[row])
+    service = world.fleet.services[index]
+    template = state.templates[int(state.pod_template[row])]
+    phase = Phase(int(state.pod_phase[row]))
+    ready = bool(state.pod_ready[row])
+    status: dict[str, Any] = {
+        "phase": "Pending" if phase is Phase.PENDING else "Running",
+        "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        "containerStatuses": [
+            {
+                "name": service.name,
+                "ready": ready,
+                "restartCount": int(state.pod_restarts[row]),
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}} if phase is Phase.BACKOFF else {"running": {}},
+            }
+        ],
+    }
+    spec = dict(_pod_template(service, template)["spec"])
+    if state.pod_node[row] >= 0:
+        spec["nodeName"] = world.blueprint.node_names[int(state.pod_node[row])]
+    metadata = _metadata(
+        world, "Pod", service.namespace, pod_name(world, row), int(state.pod_version[row]),
+        labels={"app": service.name}, created_ns=int(state.pod_created_ns[row]),
+    )  # fmt: skip
+    metadata["ownerReferences"] = [{"kind": service.kind.value, "name": service.name, "controller": True}]
+    if phase is Phase.TERMINATING:
+        metadata["deletionTimestamp"] = _stamp(world, world.now_ns)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
+
+
+def node_object(world: World, index: int) -> KubeObject:
+    state, blueprint = world.state, world.blueprint
+    name = blueprint.node_names[index]
+    zone = blueprint.zones[int(blueprint.node_zone[index])]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": _metadata(
+            world, "Node", "", name, int(state.node_version[index]), labels={"topology.kubernetes.io/zone": zone}
+        ),
+        "spec": {"unschedulable": bool(state.node_cordoned[index])},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True" if state.node_ready[index] else "Unknown"}],
+            "allocatable": {
+                "cpu": f"{blueprint.node_cpu[index]:g}",
+                "memory": f"{int(blueprint.node_memory[index])}",
+            },
+        },
+    }
+
+
+def service_object(world: World, index: int) -> KubeObject:
+    service = world.fleet.services[index]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(world, "Service", service.namespace, service.name, 1, labels={"app": service.name}),
+        "spec": {"selector": {"app": service.name}, "ports": [{"port": 80}]},
+    }
+
+
+def autoscaler_object(world: World, index: int) -> KubeObject:
+    state, service = world.state, world.fleet.services[index]
+    target = service.autoscaling.cpu_target_ratio if service.autoscaling else 0.7
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": _metadata(
+            world, "HorizontalPodAutoscaler", service.namespace, service.name, int(state.service_version[index])
+        ),
+        "spec": {
+            "scaleTargetRef": {"kind": service.kind.value, "name": service.name},
+            "minReplicas": int(state.autoscale_min[index]),
+            "maxReplicas": int(state.autoscale_max[index]),
+            "metrics": [{"resource": {"name": "cpu", "target": {"averageUtilization": round(target * 100)}}}],
+        },
+        "status": {"desiredReplicas": int(state.wanted[index])},
+    }
+
+
+def budget_object(world: World, index: int) -> KubeObject:
+    service = world.fleet.services[index]
+    least = service.disruption.min_available if service.disruption else 0
+    ready = int((world.state.pod_ready & (world.state.pod_service == index)).sum())
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(world, "PodDisruptionBudget", service.namespace, service.name, 1),
+        "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": service.name}}},
+        "status": {"currentHealthy": ready, "desiredHealthy": least, "disruptionsAllowed": max(ready - least, 0)},
+    }
+
+
+def route_pairs(world: World) -> list[tuple[str, ServiceId]]:
+    """Who calls whom: (caller service id or "user:journey", callee service id), in order."""
+    pairs: dict[tuple[str, ServiceId], None] = {}
+    for journey in world.fleet.journeys:
+        pairs[(f"user:{journey.name}", service_of(journey.target))] = None
+    for service in world.fleet.services:
+        for operation in service.operations:
+            for call in calls_of(operation.steps):
+                if isinstance(call, Call):
+                    pairs[(service.id, service_of(call.target))] = None
+    return list(pairs)
+
+
+def route_edges(world: World, caller: str, callee: ServiceId) -> list[int]:
+    """Edges (rows) that a route covers."""
+    if caller.startswith("user:"):
+        return [world.blueprint.network.journey_index(JourneyName(caller.removeprefix("user:")))]
+    return [int(edge) for edge in world.blueprint.edges_between(ServiceId(caller), callee)]
+
+
+def route_name(caller: str, callee: ServiceId) -> tuple[str, str]:
+    """(namespace, name) of the HTTPRoute for a pair: in the caller's namespace, as a consumer route is."""
+    target = callee.split("/", 1)
+    if caller.startswith("user:"):
+        return target[0], f"user.{caller.removeprefix('user:')}--{target[1]}"
+    namespace, name = caller.split("/", 1)
+    return namespace, f"{name}--{target[1]}" if target[0] == namespace else f"{name}--{target[0]}.{target[1]}"
+
+
+def route_object(world: World, caller: str, callee: ServiceId) -> KubeObject:
+    """Time-outs and retries on the way to a service, as a Gateway API route (GEP-1742, GEP-1731)."""
+    namespace, name = route_name(caller, callee)
+    edges = route_edges(world, caller, callee)
+    conditions = world.state.conditions
+    rule: dict[str, Any] = {"backendRefs": [{"name": callee.split("/", 1)[1], "namespace": callee.split("/", 1)[0]}]}
+    version = 1
+    if edges:
+        first = edges[0]
+        timeout = float(conditions.edge_timeout_s[first])
+        rule["retry"] = {
+            "attempts": int(conditions.edge_retries[first]),
+            "backoff": duration_text(float(conditions.edge_backoff_s[first])),
+        }
+        if np.isfinite(timeout):
+            rule["timeouts"] = {"request": duration_text(timeout)}
+        version = int(world.state.edge_version[edges].max())
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": _metadata(world, "HTTPRoute", namespace, name, version, labels={"twin.dev/caller": _label(caller)}),
+        "spec": {"parentRefs": [{"kind": "Service", "name": callee.split("/", 1)[1]}], "rules": [rule]},
+    }
+
+
+def _label(caller: str) -> str:
+    return caller.replace("/", ".").replace(":", ".")
+
+
+def _declared_limits(service: Service) -> dict[str, Any]:
+    """Stations other than cpu, as the owning team declares them: servers, scope, queue and what is done
+    while one is held ("*": the whole request; otherwise the operations called, or "work")."""
+    limits: dict[str, Any] = {}
+    for station in service.stations:
+        holds: dict[str, list[str]] = {}
+        for operation in service.operations:
+            for hold, whole in _holds(operation.steps, station.name):
+                called = [str(call.target) for call in calls_of(hold.body) if isinstance(call, Call | Publish)]
+                holds[operation.name] = ["*"] if whole else called or ["work"]
+        entry: dict[str, Any] = {"servers": station.servers, "scope": station.scope.value}
+        if station.queue_limit is not None:
+            entry["queue"] = station.queue_limit
+        if holds:
+            entry["holds"] = holds
+        limits[station.name] = entry
+    return limits
+
+
+def _holds(steps: tuple[Step, ...], station: str) -> list[tuple[Hold, bool]]:
+    """Every Hold of a station in a program, and whether it spans all of it."""
+    found: list[tuple[Hold, bool]] = []
+    for step in steps:
+        if isinstance(step, Hold):
+            if step.station == station:
+                found.append((step, len(steps) == 1))
+            found += [(hold, whole and len(steps) == 1) for hold, whole in _holds(step.body, station)]
+        elif hasattr(step, "miss"):
+            found += [(hold, False) for hold, _ in _holds(step.miss, station)]
+    return found
+
+
+def _pod_template(service: Service, template: Template) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": service.name,
+        "image": template.image,
+        "env": [{"name": name, "value": value} for name, value in template.env],
+        "resources": _resources(template.resources),
+    }
+    for key, probe in (("readinessProbe", service.readiness), ("livenessProbe", service.liveness)):
+        if probe is not None:
+            container[key] = _probe(probe)
+    return {
+        "metadata": {"labels": {"app": service.name}, "annotations": dict(template.annotations)},
+        "spec": {"containers": [container]},
+    }
+
+
+def _resources(resources: Resources) -> dict[str, Any]:
+    limits: dict[str, str] = {}
+    if resources.cpu_limit_cores is not None:
+        limits["cpu"] = f"{round(resources.cpu_limit_cores * 1000)}m"
+    if resources.memory_limit_bytes is not None:
+        limits["memory"] = str(resources.memory_limit_bytes)
+    requests = {
+        "cpu": f"{round(resources.cpu_request_cores * 1000)}m",
+        "memory": str(resources.memory_request_bytes),
+    }
+    return {"requests": requests, "limits": limits} if limits else {"requests": requests}
+
+
+def _probe(probe: Probe) -> dict[str, Any]:
+    return {
+        "periodSeconds": probe.period_s,
+        "timeoutSeconds": probe.timeout_s,
+        "failureThreshold": probe.failure_threshold,
+        "initialDelaySeconds": probe.initial_delay_s,
+        "httpGet": {"path": "/healthz", "port": 80},
+    }
+
+
+def _metadata(
+    world: World,
+    kind: str,
+    namespace: str,
+    name: str,
+    version: int,
+    *,
+    labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
+    created_ns: int = 0,
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "name": name,
+        "uid": uid_of(world, kind, namespace, name),
+        "resourceVersion": str(version),
+        "creationTimestamp": _stamp(world, created_ns if created_ns != NEVER_NS else 0),
+        "labels": labels or {},
+        "annotations": annotations or {},
+    }
+    if namespace:
+        metadata["namespace"] = namespace
+    return metadata
+
+
+def _stamp(world: World, now_ns: int) -> str:
+    return datetime.fromtimestamp(unix_s(world.blueprint, now_ns), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,311 @@
+"""One station's queue over one tick: how many are there, who leaves, how long the wait is.
+
+The state is the mean number in system m and its variance v, after the pointwise-stationary fluid flow
+approximation: a queue that holds m on average works like the stationary queue that holds m on average.
+
+    dm/dt = λ - cμ·ρ(m),   m = cρ + g·C(ρ)·ρ/(1-ρ),   g = (1 + cv²)/2
+
+C is Erlang's chance to wait, g the factor of Allen and Cunneen (1990) for service times that are not
+exponential. We solve for y = ρ/(1-ρ) instead of ρ: bounded derivatives in calm and in a backlog of 10⁶.
+One implicit Euler step a tick; what leaves is what came in minus what stayed, so requests are conserved.
+
+Noise. Arrivals come twice: expected, and as drawn. In calm the stationary formula already holds the noise
+of arrivals, so only the expectation drives m; in a backlog nothing forgets, so the draw does. Between
+them the draw's share is ρ⁸. (Driving m by the draw always would add up to half the queue a second time.)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twin.fleet.traffic.engine import F64
+from twin.fleet.traffic.erlang import POINTS
+from twin.fleet.traffic.jit import inlined, kernel
+
+__all__ = [
+    "Q_BLOCK",
+    "Q_BUSY",
+    "Q_FLOW",
+    "Q_MARGINAL",
+    "Q_NUMBER",
+    "Q_SCV",
+    "Q_SERVICE",
+    "Q_VARIANCE",
+    "Q_WAIT",
+    "Q_WIDTH",
+    "Q_Y",
+    "WAIT_FOR_EVER_S",
+    "refresh_queue",
+    "step_queue",
+]
+
+# Columns of a queue's state.
+Q_NUMBER: Final = 0  # mean number in system
+Q_VARIANCE: Final = 1  # its variance
+Q_Y: Final = 2  # ρ/(1-ρ) at the tick's end
+Q_FLOW: Final = 3  # expected arrivals a second, last tick
+Q_SERVICE: Final = 4  # mean seconds that a visitor keeps a server, last tick
+Q_WAIT: Final = 5  # 5..7 cumulants of the wait
+Q_MARGINAL: Final = 8  # seconds of wait added by one more arrival a second
+Q_BLOCK: Final = 9  # share of arrivals that find the queue full
+Q_BUSY: Final = 10  # mean servers in use
+Q_SCV: Final = 11  # squared coefficient of variation of the service times
+Q_WIDTH: Final = 12
+
+WAIT_FOR_EVER_S: Final = 1e6  # of a queue without servers
+CALM_UTILISATION: Final = 0.8
+SHORT_QUEUE_MAX: Final = 512.0  # Limits up to here may be solved place by place.
+
+
+@inlined
+def _wait_chance(tables: F64, row: int, rho: float) -> tuple[float, float]:
+    """(C(ρ), dC/dρ) from the table."""
+    x = rho * (POINTS - 1.0)
+    i = min(int(x), POINTS - 2)
+    low = tables[row, 0, i]
+    rise = tables[row, 0, i + 1] - low
+    return low + rise * (x - i), rise * (POINTS - 1.0)
+
+
+@inlined
+def _number_variance(tables: F64, row: int, rho: float) -> float:
+    """Var(N)·(1-ρ)² from the table."""
+    x = rho * (POINTS - 1.0)
+    i = min(int(x), POINTS - 2)
+    low = tables[row, 1, i]
+    return float(low + (tables[row, 1, i + 1] - low) * (x - i))
+
+
+@kernel
+def _solve_y(b: float, c: float, g: float, drain: float, guess: float, tables: F64, row: int) -> float:
+    """y with c·ρ + g·C(ρ)·y + drain·ρ = b. Newton's method, kept inside a bracket."""
+    if b <= 0.0:
+        return 0.0
+    y = max(guess, 1e-9)
+    low = 0.0
+    high = 1e300
+    for _ in range(60):
+        rest = 1.0 / (1.0 + y)
+        rho = y * rest
+        chance, slope = _wait_chance(tables, row, rho)
+        f = (c + drain) * rho + g * chance * y - b
+        if f > 0.0:
+            high = y
+        else:
+            low = y
+        per_y = rest * rest
+        step = f / ((c + drain) * per_y + g * (chance + slope * y * per_y))
+        new = y - step
+        if not low < new < high:
+            new = 0.5 * (low + high) if high < 1e299 else 2.0 * low + 1.0
+        if abs(new - y) <= 1e-10 * (1.0 + y):
+            y = new
+            break
+        y = new
+    return y
+
+
+@kernel
+def _full_queue(
+    queues: F64, q: int, c: float, limit: float, offered_rps: float, s: float, tables: F64, row: int
+) -> float:
+    """Settle a queue whose places fill within one tick; returns its mean number in system.
+
+    M/M/c with `limit` places to wait, in its stationary state. Accepted arrivals that see j waiting wait
+    for j + 1 services at rate cμ. Source: Gross and Harris (1998), section 2.4.
+    """
+    rate = c / s
+    rho = offered_rps / rate
+    if rho < 1.0:
+        chance, _ = _wait_chance(tables, row, rho)
+        loss = chance * (1.0 - rho) / max(1.0 - chance * rho, 1e-300)
+    else:
+        x = (POINTS - 1.0) / rho
+        i = min(int(x), POINTS - 2)
+        loss = tables[row, 2, i] + (tables[row, 2, i + 1] - tables[row, 2, i]) * (x - i)
+    places = int(limit)
+    # Scaled by the largest term, so that ρ^512 cannot overflow.
+    scale = 1.0
+    if rho > 1.0:
+        scale = rho ** (-places)
+    term = loss * scale
+    total = (1.0 - loss) * scale + term
+    waits1 = 0.0
+    waits2 = 0.0
+    waits3 = 0.0
+    seen = 0.0
+    waiting = 0.0
+    for j in range(places):
+        seen += term
+        waits1 += term * (j + 1.0)
+        waits2 += term * (j + 1.0) * (j + 2.0)
+        waits3 += term * (j + 1.0) * (j + 2.0) * (j + 3.0)
+        term *= rho
+        total += term
+        waiting += term * (j + 1.0)
+    block = term / total
+    accepted = max(total - term, 1e-300)
+    w1 = waits1 / accepted / rate
+    r2 = waits2 / accepted / (rate * rate)
+    r3 = waits3 / accepted / (rate * rate * rate)
+    queues[q, Q_BLOCK] = block
+    queues[q, Q_WAIT] = w1
+    queues[q, Q_WAIT + 1] = max(r2 - w1 * w1, 0.0)
+    queues[q, Q_WAIT + 2] = r3 - 3.0 * w1 * r2 + 2.0 * w1 * w1 * w1
+    queues[q, Q_MARGINAL] = 0.0
+    queues[q, Q_BUSY] = offered_rps * (1.0 - block) * s
+    return float(queues[q, Q_BUSY] + waiting / total)
+
+
+@inlined
+def _set_wait(queues: F64, q: int, y: float, v: float, rate: float, g: float, tables: F64, row: int) -> None:
+    """The wait of an arrival that meets the state y, v. Source of the cumulants: exponential given C."""
+    rho = y / (1.0 + y)
+    chance, _ = _wait_chance(tables, row, rho)
+    given = g * (1.0 + y) / rate  # mean wait of those who wait
+    stationary = g * _number_variance(tables, row, rho) * (1.0 + y) * (1.0 + y)
+    narrow = min(v / stationary, 1.0) if stationary > 0.0 else 1.0
+    queues[q, Q_WAIT] = chance * given
+    queues[q, Q_WAIT + 1] = chance * (2.0 - chance) * given * given * narrow
+    queues[q, Q_WAIT + 2] = (
+        chance * (6.0 - 6.0 * chance + 2.0 * chance * chance) * given * given * given * narrow * narrow
+    )
+
+
+@kernel
+def refresh_queue(queues: F64, q: int, c: float, tables: F64, row: int) -> None:
+    """After servers or speeds changed: the wait that the same number in system means now."""
+    s = queues[q, Q_SERVICE]
+    if c <= 0.0:
+        queues[q, Q_WAIT] = WAIT_FOR_EVER_S
+        queues[q, Q_WAIT + 1] = 0.0
+        queues[q, Q_WAIT + 2] = 0.0
+        return
+    if s <= 1e-12:
+        return
+    g = 0.5 * (1.0 + queues[q, Q_SCV])
+    y = _solve_y(queues[q, Q_NUMBER], c, g, 0.0, queues[q, Q_Y], tables, row)
+    queues[q, Q_Y] = y
+    _set_wait(queues, q, y, queues[q, Q_VARIANCE], c / s, g, tables, row)
+
+
+@kernel
+def step_queue(
+    queues: F64,
+    q: int,
+    c: float,
+    limit: float,
+    expected: float,
+    drawn: float,
+    s: float,
+    scv: float,
+    dt_s: float,
+    tables: F64,
+    row: int,
+) -> tuple[float, float, float]:
+    """Advance queue q by a tick; returns (expected departures, departures, rejections), in requests.
+
+    queues: (Q, Q_WIDTH). c: servers. limit: places to wait. expected, drawn: arrivals. s, scv: mean and
+    squared coefficient of variation of a service.
+    """
+    before = queues[q, Q_NUMBER]
+    queues[q, Q_FLOW] = expected / dt_s
+    queues[q, Q_SERVICE] = s
+    queues[q, Q_SCV] = scv
+    queues[q, Q_BLOCK] = 0.0
+    if c <= 0.0:  # Wholly blocked: whoever comes waits, while there is room.
+        after = before + drawn
+        turned_away = max(0.0, after - limit)
+        after -= turned_away
+        queues[q, Q_BLOCK] = turned_away / drawn if drawn > 0.0 else (1.0 if before >= limit else 0.0)
+        queues[q, Q_NUMBER] = after
+        queues[q, Q_VARIANCE] += drawn
+        queues[q, Q_WAIT] = WAIT_FOR_EVER_S
+        queues[q, Q_WAIT + 1] = 0.0
+        queues[q, Q_WAIT + 2] = 0.0
+        queues[q, Q_MARGINAL] = 0.0
+        queues[q, Q_BUSY] = 0.0
+        return 0.0, 0.0, turned_away
+    if s <= 1e-12:  # No work: straight through.
+        queues[q, Q_NUMBER] = 0.0
+        queues[q, Q_VARIANCE] = 0.0
+        for i in range(Q_WAIT, Q_SCV):
+            queues[q, i] = 0.0
+        return before + expected, before + drawn, 0.0
+    g = 0.5 * (1.0 + scv)
+    rate = c / s
+    flow = expected / dt_s
+    rho = flow / rate
+    if limit <= SHORT_QUEUE_MAX and limit < drawn + before and rho > 0.1:
+        after = _full_queue(queues, q, c, limit, flow, s, tables, row)
+        turned_away = drawn * queues[q, Q_BLOCK]
+        kept = before + drawn - turned_away
+        after = min(after, kept)
+        queues[q, Q_NUMBER] = after
+        queues[q, Q_VARIANCE] = queues[q, Q_WAIT + 1] * rate * rate
+        queues[q, Q_Y] = rho / max(1.0 - rho, 1e-3)
+        left = max(before + expected * (1.0 - queues[q, Q_BLOCK]) - after, 0.0)
+        return left, kept - after, turned_away
+    if rho < CALM_UTILISATION:
+        rest = 1.0 / (1.0 - rho)
+        chance, _ = _wait_chance(tables, row, rho)
+        stationary = c * rho + g * chance * rho * rest
+        off = before - stationary
+        if abs(off) < 0.1 * (1.0 + stationary):
+            stiff = dt_s * rate / (c + g * chance * rest * rest)
+            after = min(stationary + off / (1.0 + stiff), before + drawn)
+            spread = g * _number_variance(tables, row, rho) * rest * rest
+            given = g * rest / rate
+            queues[q, Q_NUMBER] = after
+            queues[q, Q_VARIANCE] = spread
+            queues[q, Q_Y] = rho * rest
+            queues[q, Q_WAIT] = chance * given
+            queues[q, Q_WAIT + 1] = chance * (2.0 - chance) * given * given
+            queues[q, Q_WAIT + 2] = chance * (6.0 - chance * (6.0 - 2.0 * chance)) * given * given * given
+            queues[q, Q_MARGINAL] = chance * given * rest / rate
+            queues[q, Q_BUSY] = c * rho
+            return max(before + expected - after, 0.0), before + drawn - after, 0.0
+    # The long way: a step of the fluid queue.
+    y = queues[q, Q_Y]
+    rho = y / (1.0 + y)
+    share = rho * rho
+    share *= share
+    share *= share
+    came = expected + share * (drawn - expected)
+    drain = dt_s * rate
+    b = before + came
+    y = _solve_y(b, c, g, drain, y, tables, row)
+    rho = y / (1.0 + y)
+    chance, slope = _wait_chance(tables, row, rho)
+    after = c * rho + g * chance * y
+    turned_away = 0.0
+    top = c + limit
+    if after > top:
+        turned_away = min(after - top, drawn)
+        after = top
+        y = _solve_y(after, c, g, 0.0, y, tables, row)
+        rho = y / (1.0 + y)
+        chance, slope = _wait_chance(tables, row, rho)
+        queues[q, Q_BLOCK] = turned_away / drawn if drawn > 0.0 else 0.0
+    kept = before + drawn - turned_away
+    after = min(after, kept)
+    # Averages over the tick, for whoever arrives in it.
+    per_y = 1.0 / ((1.0 + y) * (1.0 + y))
+    number_per_y = c * per_y + g * (chance + slope * y * per_y)
+    relax = rate * per_y / number_per_y  # d(departures per second)/dm
+    mid = 0.5 / (1.0 + 0.5 * dt_s * relax)
+    change = after - before
+    y_mid = max(y - change * mid / number_per_y, 0.0)
+    left = (before + expected - turned_away) - after
+    stationary = g * _number_variance(tables, row, rho) / per_y
+    pull = max(left, 0.0) / dt_s / stationary if stationary > 1e-12 else 1e12
+    v_before = queues[q, Q_VARIANCE]
+    v = (v_before + dt_s * (came + max(left, 0.0)) / dt_s) / (1.0 + 2.0 * dt_s * pull)
+    v_mid = v + (v_before - v) * mid + change * change / 12.0 / (1.0 + dt_s * relax)
+    queues[q, Q_NUMBER] = after
+    queues[q, Q_VARIANCE] = v
+    queues[q, Q_Y] = y
+    _set_wait(queues, q, y_mid, v_mid, rate, g, tables, row)
+    queues[q, Q_MARGINAL] = (dt_s / (1.0 + dt_s * relax)) / rate * chance
+    queues[q, Q_BUSY] = c * rho
+    return max(left, 0.0), kept - after, turned_away

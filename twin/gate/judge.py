@@ -1,0 +1,181 @@
+"""From a rehearsal's arms to a verdict on one plan.
+
+Harm to service j is what the change adds: the time during which more of its requests end badly than
+without the change, by more than δ. Effect is recovery that doing nothing does not have. Both are counted
+over paired replications and given with exact (Clopper–Pearson) intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.gate.rehearsal import BIN_S, Arm
+from twin.spec.ids import ServiceId
+from twin.spec.verdict import Harm, Interval, Prediction
+
+__all__ = ["Judgement", "clopper_pearson", "judge", "prediction_of", "recovery_s"]
+
+F64 = NDArray[np.float64]
+
+RECOVERED_RATIO: Final = 0.02  # of users let down, beyond what is usual
+RECOVERED_FOR_S: Final = 60.0
+SOONER_S: Final = 60.0  # Recovery counts as the change's doing if it comes so much sooner.
+DELTA_RATIO: Final = 0.02  # δ: share of a service's requests
+DELTA_RPS: Final = 0.5
+HARM_FOR_S: Final = 30.0
+CONFIDENCE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Counts over replications: recovered with the change, without it, made effective, harmed."""
+
+    effect: Interval
+    harm: Interval
+    recovered: int
+    recovered_alone: int
+    replications: int
+    harmed: tuple[Harm, ...]
+    helped: tuple[Harm, ...]
+    prediction: Prediction
+    sessions_lost: int
+    errors: tuple[str, ...]
+
+
+def judge(
+    services: Sequence[ServiceId], nothing: Sequence[Arm], change: Sequence[Arm], *, usual_ratio: float
+) -> Judgement:
+    """Compare paired arms. `usual_ratio`: share of users let down while all is well."""
+    count = len(nothing)
+    limit = usual_ratio + RECOVERED_RATIO
+    alone = [recovery_s(arm, limit) for arm in nothing]
+    changed = [recovery_s(arm, limit) for arm in change]
+    effective = sum(
+        after is not None and (before is None or before - after >= SOONER_S)
+        for before, after in zip(alone, changed, strict=True)
+    )
+    harmful = [_harm(a, b) for a, b in zip(nothing, change, strict=True)]
+    return Judgement(
+        effect=clopper_pearson(effective, count),
+        harm=clopper_pearson(sum(bool(h.any()) for h in harmful), count),
+        recovered=sum(after is not None for after in changed),
+        recovered_alone=sum(before is not None for before in alone),
+        replications=count,
+        harmed=_ranked(services, nothing, change, sign=1.0),
+        helped=_ranked(services, nothing, change, sign=-1.0),
+        prediction=prediction_of(nothing, change, changed),
+        sessions_lost=max((arm.terminated_sessions for arm in change), default=0),
+        errors=tuple(dict.fromkeys(arm.error for arm in change if arm.error)),
+    )
+
+
+def recovery_s(arm: Arm, limit_ratio: float) -> float | None:
+    """Seconds until users are well for good, at least RECOVERED_FOR_S before the end; None if never."""
+    bad = np.flatnonzero(arm.failing_ratio() > limit_ratio)
+    first_well = 0 if bad.size == 0 else int(bad[-1]) + 1
+    bins = arm.users.shape[0]
+    if (bins - first_well) * BIN_S < RECOVERED_FOR_S:
+        return None
+    return float(first_well * BIN_S)
+
+
+def _harm(nothing: Arm, change: Arm) -> NDArray[np.bool_]:
+    """Which services are worse by more than δ for HARM_FOR_S in all: (S,). Users count as one more: (S+1,)."""
+    worse = _excess(nothing.bad, change.bad, np.maximum(nothing.asked, change.asked))
+    users = _excess(
+        nothing.let_down.sum(axis=1, keepdims=True),
+        change.let_down.sum(axis=1, keepdims=True),
+        np.maximum(nothing.users, change.users).sum(axis=1, keepdims=True),
+    )
+    seconds = np.concatenate([(worse > 0.0).sum(axis=0), (users > 0.0).sum(axis=0)]) * BIN_S
+    return seconds >= HARM_FOR_S
+
+
+def _excess(nothing: F64, change: F64, asked: F64) -> F64:
+    return np.maximum(_smooth(change) - _smooth(nothing) - DELTA_RATIO * _smooth(asked) - DELTA_RPS, 0.0)
+
+
+def _smooth(values: F64) -> F64:
+    """Mean of each bin and its two neighbours: a single noisy bin is no harm."""
+    padded = np.concatenate([values[:1], values, values[-1:]])
+    smoothed: F64 = (padded[:-2] + padded[1:-1] + padded[2:]) / 3.0
+    return smoothed
+
+
+def _ranked(
+    services: Sequence[ServiceId], nothing: Sequence[Arm], change: Sequence[Arm], *, sign: float
+) -> tuple[Harm, ...]:
+    """Services by how much worse (or better) they fare, mean over replications; at most twelve."""
+    found: list[Harm] = []
+    difference = sign * np.mean([b.bad - a.bad for a, b in zip(nothing, change, strict=True)], axis=0)
+    asked = np.mean([np.maximum(a.asked, b.asked) for a, b in zip(nothing, change, strict=True)], axis=0)
+    excess = np.maximum(_smooth(difference) - DELTA_RATIO * _smooth(asked) - DELTA_RPS, 0.0)
+    minutes = (excess > 0.0).sum(axis=0) * BIN_S / 60.0
+    for index in np.argsort(-excess.sum(axis=0), kind="stable")[:12]:
+        if minutes[index] * 60.0 >= HARM_FOR_S:
+            found.append(
+                Harm(
+                    service=services[int(index)],
+                    worst_rps=round(float(_smooth(difference)[:, index].max()), 3),
+                    minutes=round(float(minutes[index]), 3),
+                    failed_requests=round(float(np.maximum(difference[:, index], 0.0).sum() * BIN_S), 1),
+                )
+            )
+    return tuple(found)
+
+
+def prediction_of(nothing: Sequence[Arm], change: Sequence[Arm], recoveries: Sequence[float | None]) -> Prediction:
+    """Users let down a second over time, with and without; recovery's median and 10th to 90th percentile."""
+    without = np.array([arm.let_down.sum(axis=1) for arm in nothing])
+    with_change = np.array([arm.let_down.sum(axis=1) for arm in change])
+    known = sorted(r for r in recoveries if r is not None)
+    recovery = None
+    if len(known) * 2 > len(recoveries):
+        recovery = Interval(
+            value=float(np.median(known)), low=float(np.quantile(known, 0.1)), high=float(np.quantile(known, 0.9))
+        )
+    return Prediction(
+        times_s=tuple(float(i * BIN_S) for i in range(without.shape[1])),
+        nothing_rps=_row(np.median(without, axis=0)),
+        nothing_low_rps=_row(np.quantile(without, 0.1, axis=0)),
+        nothing_high_rps=_row(np.quantile(without, 0.9, axis=0)),
+        change_rps=_row(np.median(with_change, axis=0)),
+        change_low_rps=_row(np.quantile(with_change, 0.1, axis=0)),
+        change_high_rps=_row(np.quantile(with_change, 0.9, axis=0)),
+        recovery_s=recovery,
+    )
+
+
+def _row(values: F64) -> tuple[float, ...]:
+    return tuple(round(float(v), 4) for v in values)
+
+
+def clopper_pearson(hits: int, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """The exact interval of a proportion (Clopper and Pearson 1934), by bisection on the binomial tail."""
+    if count == 0:
+        return Interval(value=0.0, low=0.0, high=1.0)
+    tail = (1.0 - confidence) / 2.0
+    low = 0.0 if hits == 0 else _bisect(lambda p: _at_least(hits, count, p) - tail)
+    high = 1.0 if hits == count else _bisect(lambda p: tail - (1.0 - _at_least(hits + 1, count, p)))
+    return Interval(value=hits / count, low=round(low, 6), high=round(high, 6))
+
+
+def _at_least(hits: int, count: int, p: float) -> float:
+    return math.fsum(math.comb(count, k) * p**k * (1.0 - p) ** (count - k) for k in range(hits, count + 1))
+
+
+def _bisect(rising: Callable[[float], float]) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if rising(middle) > 0.0:
+            high = middle
+        else:
+            low = middle
+    return 0.5 * (low + high)
