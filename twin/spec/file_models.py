@@ -39,7 +39,7 @@ from twin.spec.fleet import (
 from twin.spec.ids import JourneyName, OpId, ServiceId
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
 
-__all__ = ["FleetFile"]
+__all__ = ["AnyStep", "FleetFile", "JourneyFile", "NodePoolFile", "StationFile", "steps_of"]
 
 
 class _WorkStep(FileModel):
@@ -84,27 +84,27 @@ class _PublishStep(FileModel):
 class _HoldBody(FileModel):
     station: Name
     timeout: PositiveDuration | None = None
-    body: list[_AnyStep]
+    body: list[AnyStep]
 
 
 class _HoldStep(FileModel):
     hold: _HoldBody
 
     def to_step(self) -> Step:
-        return Hold(station=self.hold.station, body=_steps(self.hold.body), timeout_s=self.hold.timeout)
+        return Hold(station=self.hold.station, body=steps_of(self.hold.body), timeout_s=self.hold.timeout)
 
 
 class _CachedBody(FileModel):
     cache: Name
     hit_ratio: Share
-    miss: list[_AnyStep]
+    miss: list[AnyStep]
 
 
 class _CachedStep(FileModel):
     cached: _CachedBody
 
     def to_step(self) -> Step:
-        return Cached(cache=self.cached.cache, hit_ratio=self.cached.hit_ratio, miss=_steps(self.cached.miss))
+        return Cached(cache=self.cached.cache, hit_ratio=self.cached.hit_ratio, miss=steps_of(self.cached.miss))
 
 
 def _step_kind(value: Any) -> str | None:
@@ -113,7 +113,7 @@ def _step_kind(value: Any) -> str | None:
     return next((kind for kind in STEP_KINDS if hasattr(value, kind)), None)
 
 
-_AnyStep = Annotated[
+AnyStep = Annotated[
     Annotated[_WorkStep, Tag("work")]
     | Annotated[_CallStep, Tag("call")]
     | Annotated[_HoldStep, Tag("hold")]
@@ -123,11 +123,12 @@ _AnyStep = Annotated[
 ]
 
 
-def _steps(items: list[Any]) -> tuple[Step, ...]:
+def steps_of(items: list[Any]) -> tuple[Step, ...]:
+    """A program of a file as a program of a Fleet."""
     return tuple(item.to_step() for item in items)
 
 
-class _StationFile(FileModel):
+class StationFile(FileModel):
     servers: PositiveCount
     scope: Literal["replica", "service"] = "replica"
     queue_limit: Count | None = None
@@ -208,13 +209,13 @@ class _ServiceFile(FileModel):
     strategy: _StrategyFile = _StrategyFile()
     autoscaling: _AutoscalingFile | None = None
     disruption: _DisruptionFile | None = None
-    stations: dict[Name, _StationFile] = Field(default={})
-    operations: dict[Name, list[_AnyStep]] = Field(default={})
+    stations: dict[Name, StationFile] = Field(default={})
+    operations: dict[Name, list[AnyStep]] = Field(default={})
 
     def to_service(self) -> Service:
         return Service(
             id=ServiceId(self.id),
-            operations=tuple(Operation(name=name, steps=_steps(items)) for name, items in self.operations.items()),
+            operations=tuple(Operation(name=name, steps=steps_of(items)) for name, items in self.operations.items()),
             stations=tuple(station.to_station(name) for name, station in self.stations.items()),
             kind=WorkloadKind(self.kind),
             replicas=self.replicas,
@@ -235,7 +236,7 @@ class _ServiceFile(FileModel):
         )
 
 
-class _JourneyFile(FileModel):
+class JourneyFile(FileModel):
     name: Name
     target: Name
     rate_rps: Rate
@@ -259,7 +260,7 @@ class _JourneyFile(FileModel):
         )
 
 
-class _NodePoolFile(FileModel):
+class NodePoolFile(FileModel):
     name: Name
     zone: Name
     count: Count
@@ -285,8 +286,8 @@ class FleetFile(FileModel):
     kind: Literal["Fleet"]
     name: Name
     epoch_s: Annotated[int, Field(ge=0, le=2**33)] = _EPOCH_S
-    node_pools: list[_NodePoolFile] = Field(default=[])
-    journeys: list[_JourneyFile] = Field(default=[])
+    node_pools: list[NodePoolFile] = Field(default=[])
+    journeys: list[JourneyFile] = Field(default=[])
     services: list[_ServiceFile]
     beliefs: dict[str, _BeliefFile] = Field(default={})
 

@@ -291,7 +291,8 @@ def _time(value_s: float) -> str:
 
 
 def _quantity(text: Any, value: float) -> str | float:
-    return str(text(value)) if abs(value) < 1e12 else value
+    """`2` rather than `"2"`; NaN and infinities as they are, for the check to refuse."""
+    return str(text(value)) if abs(value) < 1e12 and value != int(value) else _plain_number(value)
 
 
 def _plain_number(value: float) -> float | int:

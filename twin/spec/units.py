@@ -85,7 +85,8 @@ def exact_duration_text(value_s: float) -> str:
         scaled = [("ms", exact * 1000), ("us", exact * 10**6), ("ns", exact * 10**9), ("s", exact)]
     texts = [_plain(number) + unit for unit, number in scaled]
     exact_texts = [text for text in texts if len(text) <= 60 and parse_duration_s(text) == value_s]
-    return min(exact_texts, key=len) if exact_texts else _plain(exact) + "s"
+    # Shortest, but 500ms rather than 0.5s.
+    return min(exact_texts, key=lambda text: len(text) + 2 * ("." in text)) if exact_texts else _plain(exact) + "s"
 
 
 def parse_cores(text: str | int | float) -> float:

@@ -405,7 +405,7 @@ def sweep_forward(
             _settle_edge(
                 j,
                 edge_callee[j],
-                edge_cancel[j],
+                0,  # A user who gives up tells nobody.
                 edge_retries[j],
                 edge_backoff_s[j],
                 0.0,
@@ -640,6 +640,7 @@ def sweep_forward(
                         ops,
                         out_edge,
                     )
+            ops[o, O_CUT] = 0.0
     for o in range(ops.shape[0]):
         ops[o, O_LOST] = 0.0
 
@@ -654,7 +655,9 @@ def _holding_time(
     the implicit step that keeps a pool of threads and the queue behind it from overshooting each other.
     """
     base = s - marginal * last_flow
-    full_flow = (sqrt(base * base + 4.0 * marginal * c) - base) / (2.0 * marginal)
+    root = sqrt(base * base + 4.0 * marginal * c)
+    # Either form of the root, whichever does not cancel.
+    full_flow = 2.0 * c / (root + base) if base > 0.0 else (root - base) / (2.0 * marginal)
     waiting = max(number - c, 0.0)
     wanted = came / dt_s + waiting / dt_s
     if wanted >= full_flow:

@@ -1,0 +1,20 @@
+"""Fleets from what people already have: Kubernetes manifests, hints and metrics."""
+
+from __future__ import annotations
+
+from twin.spec.importers.hints import Hints, read_hints
+from twin.spec.importers.kubernetes import import_kubernetes
+from twin.spec.importers.manifests import ManifestText, read_sources
+from twin.spec.importers.notes import ImportResult, Note, NoteKind, Severity
+
+__all__ = [
+    "Hints",
+    "ImportResult",
+    "ManifestText",
+    "Note",
+    "NoteKind",
+    "Severity",
+    "import_kubernetes",
+    "read_hints",
+    "read_sources",
+]
