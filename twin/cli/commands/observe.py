@@ -1,0 +1,41 @@
+"""`twin observe`: build a twin from what production shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from twin.cli.output import emit, write_text
+
+__all__ = ["command"]
+
+
+@click.command(name="observe")
+@click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The twin's file.")
+@click.option("--window", default="10m", show_default=True, help="How much of the past to look at.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def command(prod: str, out: Path, window: str, as_json: bool) -> None:
+    """Build a twin from production's objects, metrics and traces, and say how well it fits."""
+    from twin.cli.targets import open_world
+    from twin.fit.beliefs import count_by_source
+    from twin.fit.calibration import calibrate
+    from twin.fit.observe import observe
+    from twin.fleet.plant import plant_of
+    from twin.spec.files import write_fleet
+    from twin.spec.units import parse_duration_s
+
+    plant = plant_of(open_world(prod), name=Path(prod).stem)
+    twin = observe(plant, window_s=parse_duration_s(window))
+    fit = calibrate(twin, plant)
+    write_text(out, write_fleet(twin))
+    sources = count_by_source(dict(twin.beliefs))
+    counted = ", ".join(f"{count} {source}" for source, count in sources.items())
+    emit(
+        as_json,
+        {"services": len(twin.services), "median_error_ratio": fit.median_error_ratio,
+         "p90_error_ratio": fit.p90_error_ratio, **{str(source): count for source, count in sources.items()}},
+        f"{out}: {len(twin.services)} services, median error {fit.median_error_ratio:.1%} "
+        f"(nine in ten below {fit.p90_error_ratio:.1%}); figures: {counted}",
+    )  # fmt: skip

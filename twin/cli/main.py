@@ -1,0 +1,114 @@
+"""`twin`: parse, call the library, map what happens to an exit code.
+
+Exit codes: 0 done, effective or harmless; 1 internal error; 2 usage or bad input; 3 rejected by rehearsal;
+4 inconclusive; 5 denied by policy; 6 drift; 7 receipt invalid, spent or expired; 8 approval missing;
+9 rolled back; 10 regression found; 11 something needed is missing; 12 another promoter is active.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any, Final
+
+import click
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+# name: (module of twin.cli.commands, one line of help). Listed here so that --help imports none of them.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("demo", "Watch two incidents in a fleet of 2,000 services, from alert to report."),
+    "doctor": ("doctor", "What is here, what will be used, what is missing and how to get it."),
+    "import": ("import_", "Kubernetes manifests to a fleet file."),
+    "generate": ("generate", "A fleet that looks like the large ones that were measured."),
+    "world": ("world", "Make, run and look at a simulated production."),
+    "observe": ("observe", "Build a twin from what production's telemetry shows."),
+    "verify": ("verify", "Rehearse a change on the twin; write a signed receipt if it may go on."),
+    "keys": ("keys", "Make and list signing keys."),
+    "receipt": ("receipt", "Show or check a receipt, offline."),
+    "approve": ("approve", "Approve a receipt for one target."),
+    "promote": ("promote", "Carry out what was verified: canary, watch, rollback."),
+    "promotions": ("promotions", "List, show, abort or undo promotions."),
+    "takeover": ("takeover", "Stop the agent and every promotion, at once."),
+    "break-glass": ("break_glass", "A named human writes without a receipt, for minutes, journalled."),
+    "chaos": ("chaos", "List faults; run Chaos Toolkit experiments on a World."),
+    "policy": ("policy", "Ask policy about a call; test the rules."),
+    "bench": ("bench", "Scenario benchmarks: is the agent safe, and how fast."),
+    "report": ("report", "Report on a benchmark, alone or against a baseline."),
+    "agent": ("agent", "Look at the agent's incidents and thoughts."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when it is run, so that `--help` comes at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"twin.cli.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="twin-testbed", prog_name="twin")
+def cli() -> None:
+    """Rehearse every fix of an SRE agent on a model of the whole fleet before production sees it."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point. Every error of ours becomes three lines and its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        cli.main(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "twin"
+        _complain("the command cannot be understood", error.format_message(), f"{command} --help", 2, arguments)
+    except (click.Abort, KeyboardInterrupt):
+        _complain("stopped", "Ctrl-C", "what was finished is kept; run the command again", 130, arguments)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        _report(error, arguments)
+    sys.exit(0)
+
+
+def _report(error: Exception, arguments: list[str]) -> None:
+    from policies.errors import PolicyError
+    from twin.spec.errors import TwinError
+
+    if isinstance(error, TwinError):
+        _complain(error.what, error.why, error.next_step, error.exit_code, arguments)
+    if isinstance(error, PolicyError):
+        _complain(error.what, error.why, error.next_step, error.exit_code, arguments)
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        _complain(
+            f"cannot use{where}", error.strerror or str(error), "check the path and its permissions", 2, arguments
+        )
+    what = f"{type(error).__name__}: {error}"
+    _complain("internal error", what, "please report it, with the command that you ran", 1, arguments)
+
+
+def _complain(what: str, why: str, next_step: str, code: int, arguments: list[str]) -> None:
+    """Three lines on standard error: what, why, what to do."""
+    if "--json" in arguments:
+        problem: dict[str, Any] = {"error": what, "why": why, "next": next_step, "exit_code": code}
+        click.echo(json.dumps(problem), err=True)
+    else:
+        click.echo(f"{what[:90]:<90} exit {code}\n  why   {why}\n  next  {next_step}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
