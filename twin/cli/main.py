@@ -84,13 +84,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _report(error: Exception, arguments: list[str]) -> None:
-    from policies.errors import PolicyError
+    from policies.errors import EngineError, PolicyError
     from twin.spec.errors import TwinError
 
     if isinstance(error, TwinError):
         _complain(error.what, error.why, error.next_step, error.exit_code, arguments)
     if isinstance(error, PolicyError):
-        _complain(error.what, error.why, error.next_step, error.exit_code, arguments)
+        code = 11 if isinstance(error, EngineError) else 2
+        _complain(error.what, error.why, error.next_step, code, arguments)
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
         _complain(

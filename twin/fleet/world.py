@@ -6,7 +6,7 @@ event carries anything, so a World can be saved, copied or rebuilt between any t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ from twin.fleet.traffic.engine import TrafficEngine
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet
 
-__all__ = ["EngineName", "World"]
+__all__ = ["EngineName", "World", "drive"]
 
 EngineName = Literal["tick", "simpy"]
 
@@ -75,7 +75,7 @@ class World:
         """Let everything happen that is due before `until_ns`, and stop there."""
         if until_ns <= self.state.now_ns:
             return
-        _run(self.state, self.systems(), until_ns)
+        drive(self.state, self.systems, until_ns)
 
     def run_for(self, duration_ns: int) -> None:
         """Run on from now."""
@@ -170,35 +170,44 @@ def make_engine(name: str, blueprint: Blueprint, *, seed: int, replication: int)
     raise BadInput(f'there is no traffic engine "{name}"', "known: tick, simpy", "choose one of them")
 
 
-def _run(state: State, systems: list[System], until_ns: int) -> None:
-    """SimPy carries the moments: each system has at most one wake that counts; a stale one does nothing."""
-    env = simpy.Environment(initial_time=state.now_ns)
-    armed = dict.fromkeys(range(len(systems)), NEVER_NS)
-    interested = [
-        [other for other, system in enumerate(systems) if writer is system or system.wakes_on & writer.writes]
-        for writer in systems
-    ]
+def drive(
+    state: State, make_systems: Callable[[], list[System]], until_ns: int, *, rebuild_each_time: bool = False
+) -> None:
+    """SimPy carries the moments: each system has at most one wake that counts; a stale one does nothing.
 
-    def arm(index: int) -> None:
-        due = max(systems[index].next_due(state), env.now)
-        if due < armed[index] and due < until_ns:
-            armed[index] = due
+    `rebuild_each_time` makes all systems anew after every event: slow, and the same run to the byte, because
+    systems hold nothing. A test does it.
+    """
+    systems = {system.rank: system for system in make_systems()}
+    env = simpy.Environment(initial_time=state.now_ns)
+    armed = dict.fromkeys(systems, NEVER_NS)
+    interested = {
+        rank: [other for other, system in systems.items() if other == rank or system.wakes_on & writer.writes]
+        for rank, writer in systems.items()
+    }
+
+    def arm(rank: int) -> None:
+        due = max(systems[rank].next_due(state), env.now)
+        if due < armed[rank] and due < until_ns:
+            armed[rank] = due
             wake = simpy.Event(env)
             wake._ok, wake._value = True, None
-            wake.callbacks.append(lambda _event, index=index, due=due: on_wake(index, due))
-            env.schedule(wake, priority=systems[index].rank, delay=due - env.now)
+            wake.callbacks.append(lambda _event: on_wake(rank, due))
+            env.schedule(wake, priority=rank, delay=due - env.now)
 
-    def on_wake(index: int, due_ns: int) -> None:
-        if armed[index] != due_ns:
+    def on_wake(rank: int, due_ns: int) -> None:
+        if armed[rank] != due_ns:
             return  # An earlier wake came in between.
-        armed[index] = NEVER_NS
+        armed[rank] = NEVER_NS
         state.now_ns = due_ns
-        systems[index].step(state, due_ns)
-        for other in interested[index]:
+        systems[rank].step(state, due_ns)
+        if rebuild_each_time:
+            systems.update((system.rank, system) for system in make_systems())
+        for other in interested[rank]:
             arm(other)
 
-    for index in range(len(systems)):
-        arm(index)
+    for rank in systems:
+        arm(rank)
     while env.peek() < until_ns:
         env.step()
     state.now_ns = until_ns

@@ -1,0 +1,16 @@
+"""Shared fixtures: the seed of a run, printed when a test fails, and the small shop."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--twin-seed", default="1", help="seed of tests that draw; a failing one prints its own")
+
+
+@pytest.fixture
+def root_seed(request: pytest.FixtureRequest) -> int:
+    seed = int(request.config.getoption("--twin-seed"))
+    print(f"replay: pytest '{request.node.nodeid}' --twin-seed={seed}")  # pytest shows it only on failure.
+    return seed
