@@ -47,7 +47,9 @@ _FAN_OUT_MAX: Final = 40
 _UTILISATION: Final = (0.32, 0.58)
 _HUB_SHARE: Final = 0.04
 _IN_DEGREE_EXPONENT: Final = 0.81  # Zipf's, for a tail exponent of 2.23 of the in-degree: 1 / (2.23 - 1)
-_NODE_CORES: Final = 16
+_SMALL_NODE: Final = NodePool(name="", zone="", count=0)
+_LARGE_NODE: Final = NodePool(name="", zone="", count=0, cpu_cores=96.0, memory_bytes=384 * 2**30)
+_SMALL_NODES_MAX: Final = 50  # Safety nets are usual at 100 nodes: a fleet must not begin beyond them.
 _NODE_FILL: Final = 0.6  # Room for the loss of one of three zones.
 _ZONES: Final = ("a", "b", "c")
 _DOMAINS: Final = (
@@ -85,7 +87,15 @@ class _Op:
     most_calls: int = 0
     rate_rps: float = 0.0
     work_s: float = 0.0
-    latency_s: float = 0.0
+    cv: float = 1.0
+    latency_s: float = 0.0  # mean, every call weighed by its probability
+    path_s: float = 0.0  # mean of a request that takes the longest of its unlikely calls
+    peak_s: float = 0.0  # what the slowest station below adds once in ten million requests
+
+    @property
+    def tail_s(self) -> float:
+        """How long it takes at the worst when all is well: time-outs must lie above it."""
+        return self.peak_s + 2.0 * self.path_s
 
 
 @dataclass(slots=True, eq=False)
@@ -402,8 +412,37 @@ def _load(plan: list[_Service], ops: list[_Op], entries: list[_Op], rates: list[
     for service in plan:
         _size(service, seed)
     for op in reversed(ops):
-        own_s = op.work_s * (1.0 + 0.5 * op.service.utilisation / (1.0 - op.service.utilisation))
-        op.latency_s = own_s + sum(edge.mean * edge.target.latency_s for edge in op.edges if not edge.publish)
+        _set_latency(op)
+
+
+def _set_latency(op: _Op) -> None:
+    """Mean, unlikely path and tail, from the callees' (M/M/1 at one replica: the tail decays with 1 - rho)."""
+    idle = 1.0 - op.service.utilisation
+    own_s = op.work_s * (1.0 + 0.5 * op.service.utilisation / idle)
+    lock = 1.0 / (1.0 - _LOCK_UTILISATION_MAX) if op.name == "write" else 1.0
+    slowest_s = max(other.work_s * max(1.0, other.cv**2) for other in op.service.ops)  # They share one queue.
+    decay_s = slowest_s * lock * max(1.0, 1.0 / (op.service.cores * idle))
+    waited = [edge for edge in op.edges if not edge.publish]
+    op.latency_s = own_s + sum(edge.mean * edge.target.latency_s for edge in waited)
+    rare = max(((1.0 - edge.mean) * edge.target.path_s for edge in waited), default=0.0)
+    op.path_s = own_s + sum(edge.mean * edge.target.path_s for edge in waited) + rare
+    op.peak_s = max([_TAIL * decay_s, *(edge.target.peak_s for edge in waited)])
+
+
+_TAIL: Final = math.log(1e7)
+_LOCK_UTILISATION_MAX: Final = 0.3
+_TIMEOUTS_S: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+_CVS: Final = (0.5, 0.8, 1.0, 1.2)
+
+
+def _timeout_above(tail_s: float, least_s: float = 0.0) -> float:
+    """A round figure above the callee's tail: people set time-outs well above what they usually see."""
+    return next((t for t in _TIMEOUTS_S if t >= max(tail_s, least_s)), _TIMEOUTS_S[-1])
+
+
+def _enough(mean_in_use: float) -> float:
+    """Servers that a calm day does not exhaust: four times the mean, and six sigma of what is Poisson."""
+    return 4.0 * mean_in_use + 6.0 * math.sqrt(mean_in_use)
 
 
 _WORK_MAX_S: Final = {_Role.LOGIC: 0.05, _Role.CACHE: 0.001, _Role.DATABASE: 0.02}  # when stretched
@@ -428,6 +467,7 @@ def _size(service: _Service, seed: int) -> None:
     stretch = min(stretch, max(1.0, _WORK_MAX_S[service.role] / max(work)))
     for op, w in zip(service.ops, work):
         op.work_s = _nice(w * stretch)
+        op.cv = _CVS[Draws(seed, "program", op.entity).index(len(_CVS), 0)]
     demand_cores = sum(op.rate_rps * op.work_s for op in service.ops)
     service.utilisation = min(0.9, demand_cores / (service.replicas * service.cores))
 
@@ -457,7 +497,7 @@ def _build_service(service: _Service, seed: int) -> Service:
     held_s = sum(op.rate_rps * op.latency_s for op in service.ops) / service.replicas
     has_workers = service.role is _Role.LOGIC and draws.chance(0.35, 0)
     if has_workers:
-        servers = _power_of_two(max(8.0, held_s / 0.3))
+        servers = _power_of_two(max(8.0, _enough(held_s)))
         limit = servers * 4 if draws.chance(0.5, 1) else None
         stations.append(Station(name="workers", servers=servers, queue_limit=limit))
     database_edges = [
@@ -466,13 +506,13 @@ def _build_service(service: _Service, seed: int) -> Service:
     has_pool = bool(database_edges) and draws.chance(0.6, 2)
     if has_pool:
         busy = sum(op.rate_rps * edge.mean * edge.target.latency_s for op, edge in database_edges) / service.replicas
-        stations.append(Station(name="db-pool", servers=max(5, math.ceil(busy / 0.25))))
+        stations.append(Station(name="db-pool", servers=max(5, math.ceil(_enough(busy)))))
     is_database = service.role is _Role.DATABASE
     has_lock = False
     if is_database:
-        connections = 100 * math.ceil(max(1.0, held_s * service.replicas / 0.3) / 100)
+        connections = 100 * math.ceil(max(1.0, _enough(held_s * service.replicas)) / 100)
         stations.append(Station(name="connections", servers=connections, scope=Scope.SERVICE))
-        has_lock = draws.chance(0.1, 3) and _write_load(service) < 0.3
+        has_lock = draws.chance(0.1, 3) and _write_load(service) < _LOCK_UTILISATION_MAX
         if has_lock:
             stations.append(Station(name="row-lock", servers=1, scope=Scope.SERVICE))
     builder = _ProgramBuilder(seed, has_workers=has_workers, has_pool=has_pool, has_lock=has_lock)
@@ -524,8 +564,7 @@ class _ProgramBuilder:
 
     def steps(self, op: _Op) -> tuple[Step, ...]:
         draws = Draws(self.seed, "program", op.entity)
-        cv = (0.5, 0.8, 1.0, 1.5)[draws.index(4, 0)]
-        work: Step = Work(mean_s=op.work_s, cv=cv)
+        work: Step = Work(mean_s=op.work_s, cv=op.cv)
         if op.service.role is _Role.DATABASE:
             inner = (Hold(station="row-lock", body=(work,)),) if self.has_lock and op.name == "write" else (work,)
             return (Hold(station="connections", body=inner),)
@@ -544,7 +583,8 @@ class _ProgramBuilder:
         target = edge.target
         role = target.service.role
         has_timeout = draws.chance(0.85, at)
-        timeout_s = max(0.05, _nice(target.latency_s * draws.between(6.0, 15.0, at + 1))) if has_timeout else None
+        generous = draws.between(1.0, 3.0, at + 1)
+        timeout_s = _timeout_above(generous * target.tail_s) if has_timeout else None
         retries = 0
         if has_timeout and draws.chance(0.45, at + 2):
             retries = 1 + draws.among((0.7, 0.95, 1.0), at + 3)
@@ -575,20 +615,26 @@ def _build_journey(op: _Op, rate_rps: float, index: int, seed: int) -> Journey:
         rate_rps=rate_rps,
         retry=Retry(retries=1, backoff_s=1.0) if draws.chance(0.4, 0) else Retry(),
         weight=(1.0, 1.0, 2.0, 5.0)[draws.index(4, 1)],
-        latency_slo_s=max(0.1, _nice(op.latency_s * 5.0)),
+        timeout_s=_timeout_above(op.tail_s, least_s=10.0),
+        latency_slo_s=max(0.1, _nice(3.0 * op.path_s + op.peak_s / 2.0)),
     )
 
 
 def _node_pools(services: tuple[Service, ...]) -> tuple[NodePool, ...]:
-    """Three zones; databases have machines of their own where there are enough of them."""
+    """Three zones, databases on machines of their own; large machines where small ones would be too many."""
+    total_cores = sum(service.replicas * service.resources.cpu_request_cores for service in services)
+    large = total_cores / _NODE_FILL / _SMALL_NODE.cpu_cores > _SMALL_NODES_MAX
+    shape = _LARGE_NODE if large else _SMALL_NODE
     pools: list[NodePool] = []
     for name, stateful in (("general", False), ("data", True)):
         members = [service for service in services if service.stateful == stateful]
         cores = sum(service.replicas * service.resources.cpu_request_cores for service in members)
+        memory = sum(service.replicas * service.resources.memory_request_bytes for service in members)
         if not members:
             continue
-        count = max(2, math.ceil(cores / _NODE_FILL / _NODE_CORES / len(_ZONES)))
-        pools += [NodePool(name=f"{name}-{zone}", zone=zone, count=count) for zone in _ZONES]
+        wanted = max(cores / shape.cpu_cores, memory / shape.memory_bytes) / _NODE_FILL
+        count = max(2, math.ceil(wanted / len(_ZONES)))
+        pools += [replace(shape, name=f"{name}-{zone}", zone=zone, count=count) for zone in _ZONES]
     return tuple(pools)
 
 
