@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import types
-import typing
 import zlib
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -177,10 +176,6 @@ def _from_json(value: Any) -> Any:
     cls = _RECORDS[kind]
     if issubclass(cls, Enum):
         return cls(value["="])
-    known = typing.get_type_hints(cls)
-    made = cls(**{name: _from_json(item) for name, item in value.items() if name != "#"})
-    for name, hint in known.items():
-        item = getattr(made, name)
-        if isinstance(item, dict) and typing.get_origin(hint) is not dict:
-            object.__setattr__(made, name, types.MappingProxyType(item))
-    return made
+    # A frozen record's mapping is frozen too; plain dicts are the State's own and read elsewhere.
+    fields = {name: _from_json(item) for name, item in value.items() if name != "#"}
+    return cls(**{n: types.MappingProxyType(v) if isinstance(v, dict) else v for n, v in fields.items()})

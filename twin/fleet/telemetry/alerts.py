@@ -106,6 +106,8 @@ def evaluate(blueprint: Blueprint, state: State, scrape: Scrape, now_ns: int) ->
         for kind, services in ((SignalKind.ALERT, np.flatnonzero(raised)), (SignalKind.RESOLVED, np.flatnonzero(over))):
             for service in services:
                 _announce(blueprint, state, rule, kind, int(service), float(metrics[rule.metric][service]), now_ns)
+    if not warm:
+        return  # The first minute is no example of anything.
     latency, rate = metrics[Metric.LATENCY_P99_S], metrics[Metric.REQUESTS_RPS]
     for usual, seen in ((state.usual_latency_s, latency), (state.usual_rate_rps, rate)):
         first = quiet & (usual == 0.0)
