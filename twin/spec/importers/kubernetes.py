@@ -37,7 +37,7 @@ from twin.spec.parameters import journey_path, op_path, parameters_of, service_p
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
 from twin.spec.units import parse_bytes, parse_cores
 
-__all__ = ["DEFAULT_NAMESPACE", "DEFAULT_OPERATION", "core_share", "import_kubernetes", "op_rates"]
+__all__ = ["DEFAULT_NAMESPACE", "DEFAULT_OPERATION", "core_share", "import_kubernetes", "op_rates", "op_work_s"]
 
 DEFAULT_NAMESPACE: Final = "default"
 DEFAULT_OPERATION: Final = "serve"
@@ -460,7 +460,9 @@ class _Builder:
         priors = PRIORS[workload.role]
         given = self._said.operations_of(workload.id)
         stations = {station.name: station for station in self._stations(workload, hint)}
-        stations |= {station.name: station for station in hint.stations or ()}
+        for station in hint.stations or ():
+            stations[station.name] = station
+            self.beliefs.pop(station_path(workload.id, station.name), None)  # Declared now.
         if given is not None:
             operations = given
             self._note_uncalled(workload, given)
@@ -676,16 +678,17 @@ def _station_names(operations: Iterable[Operation]) -> Iterator[str]:
         yield from of(operation.steps)
 
 
-def _work_s(steps: tuple[Step, ...], share: float = 1.0) -> float:
+def op_work_s(steps: tuple[Step, ...], share: float = 1.0) -> float:
+    """Mean time at the CPU station that one run of a program takes, calls not counted, in seconds."""
     total = 0.0
     for step in steps:
         match step:
             case Work(mean_s=mean_s, station="cpu"):
                 total += share * mean_s
             case Hold(body=body):
-                total += _work_s(body, share)
+                total += op_work_s(body, share)
             case Cached(hit_ratio=hit_ratio, miss=miss):
-                total += _work_s(miss, share * (1.0 - hit_ratio))
+                total += op_work_s(miss, share * (1.0 - hit_ratio))
             case _:
                 pass
     return total
@@ -696,7 +699,7 @@ def _affordable_rate_rps(services: tuple[Service, ...], journeys: Sequence[Journ
     rates = op_rates(services, journeys)
     busiest = 0.0
     for service in services:
-        cores = sum(rates[op_id(service.id, o.name)] * _work_s(o.steps) for o in service.operations)
+        cores = sum(rates[op_id(service.id, o.name)] * op_work_s(o.steps) for o in service.operations)
         servers = next((station.servers for station in service.stations if station.name == "cpu"), 1)
         if service.replicas:
             busiest = max(busiest, cores / (service.replicas * servers))
