@@ -29,7 +29,9 @@ def small_shop(*, rate_rps: float = 120.0) -> Fleet:
         name="small-shop",
         services=(
             _service("web", (Work(mean_s=0.004), _call("cart"), _call("catalog"))),
-            _service("cart", (Work(mean_s=0.004), _call("orders", probability=0.5)), disruption=Disruption(min_available=2)),
+            _service(
+                "cart", (Work(mean_s=0.004), _call("orders", probability=0.5)), disruption=Disruption(min_available=2)
+            ),
             _service(
                 "catalog",
                 (Work(mean_s=0.006),),

@@ -14,21 +14,10 @@ from dataclasses import dataclass
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.canonical import digest
 from twin.spec.errors import NotFound
-from twin.spec.ids import Sha256
 from twin.spec.plan import ObjectRef
+from twin.spec.receipt import BaseObject, FieldRange
 
-__all__ = ["BaseObject", "Drift", "base_of", "find_drift"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseObject:
-    """`replicas` is the range within which an autoscaler may move, empty if none owns the number."""
-
-    ref: ObjectRef
-    uid: str
-    spec: Sha256
-    replicas: tuple[int, int] | None = None
-    note: str = ""  # for people: the image, so that drift can be told in words
+__all__ = ["Drift", "base_of", "find_drift"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +44,7 @@ def find_drift(rehearsed: Sequence[BaseObject], kube: KubeApi) -> tuple[Drift, .
             continue
         if now.uid != old.uid:
             moved.append(Drift(ref=old.ref, what="was deleted and made anew"))
-        elif now.spec != old.spec or now.replicas != old.replicas:
+        elif (now.fields_digest, now.ranges) != (old.fields_digest, old.ranges):
             words = f"{old.note} → {now.note}" if old.note != now.note else "its spec was changed"
             moved.append(Drift(ref=old.ref, what=words))
     return tuple(moved)
@@ -65,26 +54,27 @@ def _object(kube: KubeApi, ref: ObjectRef) -> BaseObject:
     obj = kube.get(ref)
     spec = copy.deepcopy(obj["spec"])
     owned = _range(kube, ref)
-    if owned is not None:
+    if owned:
         spec.pop("replicas", None)
     return BaseObject(
-        ref=ref, uid=obj["metadata"]["uid"], spec=digest(spec), replicas=owned, note=_note(obj, owned is None)
+        ref=ref, uid=obj["metadata"]["uid"], fields_digest=digest(spec), ranges=owned, note=_note(obj, bool(owned))
     )
 
 
-def _range(kube: KubeApi, ref: ObjectRef) -> tuple[int, int] | None:
+def _range(kube: KubeApi, ref: ObjectRef) -> tuple[FieldRange, ...]:
+    """Fields that an autoscaler owns, and how far it may move them."""
     if ref.kind not in ("Deployment", "StatefulSet"):
-        return None
+        return ()
     try:
         spec = kube.get(ObjectRef(kind="HorizontalPodAutoscaler", name=ref.name, namespace=ref.namespace))["spec"]
     except NotFound:
-        return None
-    return int(spec["minReplicas"]), int(spec["maxReplicas"])
+        return ()
+    return (FieldRange(path="spec.replicas", low=float(spec["minReplicas"]), high=float(spec["maxReplicas"])),)
 
 
-def _note(obj: KubeObject, with_replicas: bool) -> str:
+def _note(obj: KubeObject, scaled: bool) -> str:
     spec = obj["spec"]
     if "template" not in spec:
         return ""
     image = spec["template"]["spec"]["containers"][0]["image"]
-    return f"image {image}, {spec.get('replicas')} replicas" if with_replicas else f"image {image}"
+    return f"image {image}" if scaled else f"image {image}, {spec.get('replicas')} replicas"

@@ -68,6 +68,7 @@ class Scene:
     replay: tuple[Timed, ...]
     cone: tuple[ServiceId, ...]
     observed: Mapping[Metric, F64]  # (T, cone)
+    usual_ratio: float  # share of users let down before the onset
 
     def play(self, fault: Fault | None, *, watched: bool = True) -> World:
         """The twin as it would be now if `fault` had struck at the onset. Raises BadInput."""
@@ -130,6 +131,7 @@ def set_scene(twin: Fleet, plant: Plant, incident: Incident) -> Scene:
         replay=_deploys_since(twin, plant, epoch_s),
         cone=cone,
         observed=MappingProxyType(observed),
+        usual_ratio=_let_down_ratio(plant, onset_s - 300.0, onset_s - 15.0),
     )
 
 
@@ -262,6 +264,15 @@ def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: f
         if rows.size:
             earliest = min(earliest, float(series.times_s[rows[0]]))
     return earliest - 15.0
+
+
+def _let_down_ratio(plant: Plant, start_s: float, end_s: float) -> float:
+    """Share of users let down between two moments; 0 if nobody came."""
+    users = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
+    rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
+    bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
+    total = float(np.nansum(rate))
+    return float(np.nansum(rate * bad)) / total if total > 0.0 else 0.0
 
 
 def _deploys_since(twin: Fleet, plant: Plant, epoch_s: float) -> tuple[Timed, ...]:

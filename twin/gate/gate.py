@@ -20,7 +20,7 @@ from twin.fit.reproduce import Reproduction, Scene, reproduce, set_scene
 from twin.fleet.world import World
 from twin.gate.judge import Judgement, judge
 from twin.gate.policy import ask_policy
-from twin.gate.rehearsal import HORIZON_S, Rehearsal, rehearse
+from twin.gate.rehearsal import HORIZON_S, rehearse
 from twin.gate.rivals import rivals_of
 from twin.gate.shadow import rehearse_mechanics
 from twin.ports.plant import Plant
@@ -30,7 +30,6 @@ from twin.spec.change import Change, Reversibility
 from twin.spec.errors import TwinError
 from twin.spec.fault import FaultType, fault_text
 from twin.spec.fleet import Fleet
-from twin.spec.ids import ServiceId
 from twin.spec.plan import Plan
 from twin.spec.verdict import Outcome, Prediction, StageName, StageResult, StageVerdict, Suspect, Verdict
 
@@ -68,7 +67,6 @@ class Evidence:
     plan: Plan
     verdict: Verdict
     scene: Scene | None
-    usual_ratio: float
     seed: int
 
 
@@ -133,7 +131,7 @@ class Gate:
             if self._issue is not None and candidate.plan is not None and verdict.outcome.promotable:
                 evidence = Evidence(
                     change=candidate.change, plan=candidate.plan, verdict=verdict, scene=scene,
-                    usual_ratio=self._usual_ratio(scene), seed=_seed(request, candidate.change),
+                    seed=_seed(request, candidate.change),
                 )  # fmt: skip
                 receipt = self._issue(evidence)
             judged.append(Judged(change=candidate.change, verdict=verdict, receipt=receipt))
@@ -216,7 +214,6 @@ class Gate:
         plans = [candidate.plan for candidate in candidates if candidate.plan is not None]
         suspects = reproduction.rivals() if reproduction.best.fault is not None else ()
         services = [service.id for service in self._twin.services]
-        usual_ratio = self._usual_ratio(scene)
         for rank, suspect in enumerate(suspects or (reproduction.best,)):
             started = time.perf_counter()
             situation = scene.play(suspect.fault, watched=False)
@@ -230,17 +227,13 @@ class Gate:
             )  # fmt: skip
             wall_s = time.perf_counter() - started
             for index, candidate in enumerate(candidates):
-                judgement = _judge(services, rehearsal, index, usual_ratio)
+                judgement = judge(services, rehearsal.nothing, rehearsal.arms[index], usual_ratio=scene.usual_ratio)
                 _settle(candidate, judgement, reproduced=suspect.fault is not None, rival=rank > 0, wall_s=wall_s)
                 if rank == 0 and candidate.outcome is not None and candidate.outcome.promotable:
                     result = _mechanics(situation, candidate)
                     candidate.stages.append(result)
                     if result.verdict is not StageVerdict.PASS:
                         candidate.outcome = Outcome.REJECTED
-
-    def _usual_ratio(self, scene: Scene | None) -> float:
-        """Share of users let down while all is well, as the twin sees it."""
-        return 0.0 if scene is None else 0.002
 
 
 def _mechanics(situation: World, candidate: _Candidate) -> StageResult:
@@ -250,10 +243,6 @@ def _mechanics(situation: World, candidate: _Candidate) -> StageResult:
     return StageResult(
         stage=result.stage, verdict=result.verdict, reason=result.reason, wall_s=time.perf_counter() - started
     )
-
-
-def _judge(services: Sequence[ServiceId], rehearsal: Rehearsal, index: int, usual_ratio: float) -> Judgement:
-    return judge(services, rehearsal.nothing, rehearsal.arms[index], usual_ratio=usual_ratio)
 
 
 def _settle(candidate: _Candidate, found: Judgement, *, reproduced: bool, rival: bool, wall_s: float) -> None:

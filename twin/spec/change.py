@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from twin.spec.canonical import digest
 from twin.spec.fault import Value
 from twin.spec.ids import Sha256
 
-__all__ = ["Action", "Change", "Reversibility", "Risk", "Strategy", "action_text", "change_digest"]
+__all__ = ["Action", "Change", "Reversibility", "Risk", "Strategy", "action_text", "change_digest", "change_from_json"]
 
 
 class Risk(StrEnum):
@@ -59,6 +60,24 @@ class Change:
 def change_digest(change: Change) -> Sha256:
     """The change's name. Reason and requester are part of it: they are what was approved."""
     return digest(change)
+
+
+def change_from_json(data: Mapping[str, Any]) -> Change:
+    """A change from its plain JSON. Raises KeyError, TypeError or ValueError for what no change looks like."""
+    return Change(
+        actions=tuple(
+            Action(
+                kind=str(action["kind"]),
+                target=str(action["target"]),
+                parameters=MappingProxyType(dict(action["parameters"])),
+            )
+            for action in data["actions"]
+        ),
+        reason=str(data["reason"]),
+        requester=str(data["requester"]),
+        risk=Risk(data["risk"]),
+        strategy=Strategy(**data["strategy"]),
+    )
 
 
 def action_text(action: Action) -> str:

@@ -10,11 +10,21 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from twin.spec.canonical import digest
-from twin.spec.change import Change, Reversibility, Strategy
+from twin.spec.canonical import digest, plain
+from twin.spec.change import Change, Reversibility, Strategy, change_from_json
+from twin.spec.errors import BadInput
 from twin.spec.ids import Sha256
 
-__all__ = ["ObjectRef", "OpsStep", "PatchStep", "Plan", "PlanStep", "plan_digest"]
+__all__ = [
+    "ObjectRef",
+    "OpsStep",
+    "PatchStep",
+    "Plan",
+    "PlanStep",
+    "plan_digest",
+    "plan_from_json",
+    "plan_to_json",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -69,19 +79,55 @@ class Plan:
 
 def plan_digest(plan: Plan) -> Sha256:
     """The plan's name: the subject of its receipt."""
-    return digest(
-        {
-            "change": plan.change,
-            "steps": [
-                {
-                    "patch": step.ref,
-                    "fields": [[list(path), step.fields[path]] for path in sorted(step.fields)],
-                }
-                if isinstance(step, PatchStep)
-                else {"ops": step.operation, "arguments": step.arguments}
-                for step in plan.steps
-            ],
-            "reads": sorted(plan.reads),
-            "strategy": plan.strategy,
-        }
+    return digest(plan_to_json(plan))
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain JSON; `plan_from_json` reads it back equal."""
+    return {
+        "change": plain(plan.change),
+        "steps": [_step_to_json(step) for step in plan.steps],
+        "reads": [plain(ref) for ref in sorted(plan.reads)],
+        "reversibility": plan.reversibility.value,
+        "strategy": plain(plan.strategy),
+    }
+
+
+def plan_from_json(data: Mapping[str, Any]) -> Plan:
+    """Raises BadInput for what no plan looks like."""
+    try:
+        return Plan(
+            change=change_from_json(data["change"]),
+            steps=tuple(_step_from_json(step) for step in data["steps"]),
+            reads=tuple(ObjectRef(**ref) for ref in data["reads"]),
+            reversibility=Reversibility(data["reversibility"]),
+            strategy=Strategy(**data["strategy"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput("cannot read the plan", f"{type(error).__name__}: {error}", "verify the change again") from error
+
+
+def _step_to_json(step: PlanStep) -> dict[str, Any]:
+    if isinstance(step, OpsStep):
+        return {"operation": step.operation, "arguments": plain(step.arguments), "summary": step.summary}
+    return {
+        "ref": plain(step.ref),
+        "fields": [[list(path), step.fields[path]] for path in sorted(step.fields)],
+        "terminates_pods": step.terminates_pods,
+        "rolls_out": step.rolls_out,
+        "summary": step.summary,
+    }
+
+
+def _step_from_json(data: Mapping[str, Any]) -> PlanStep:
+    if "operation" in data:
+        return OpsStep(
+            operation=data["operation"], arguments=MappingProxyType(dict(data["arguments"])), summary=data["summary"]
+        )
+    return PatchStep(
+        ref=ObjectRef(**data["ref"]),
+        fields=MappingProxyType({tuple(path): value for path, value in data["fields"]}),
+        terminates_pods=data["terminates_pods"],
+        rolls_out=data["rolls_out"],
+        summary=data["summary"],
     )

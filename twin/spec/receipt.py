@@ -73,6 +73,7 @@ class BaseObject:
     uid: str
     fields_digest: Sha256
     ranges: tuple[FieldRange, ...] = ()
+    note: str = ""  # for people, so that drift can be told in words: the image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,116 @@
+"""Turn what the gate saw into a signed receipt."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from securesystemslib.signer import CryptoSigner
+
+from twin.change.base import base_of
+from twin.fit.beliefs import count_by_source
+from twin.gate.gate import Evidence, Issuer
+from twin.ports.plant import Plant
+from twin.receipt import issue
+from twin.spec.canonical import plain
+from twin.spec.change import Change, Reversibility, Risk
+from twin.spec.fleet import Fleet, Source
+from twin.spec.ids import ServiceId, Sha256
+from twin.spec.plan import plan_digest, plan_to_json
+from twin.spec.receipt import (
+    Calibration,
+    EnvelopeCurve,
+    EnvelopePoint,
+    EvidenceLevel,
+    Receipt,
+    base_digest,
+)
+from twin.spec.verdict import Prediction
+
+__all__ = ["LET_DOWN", "VALID_S", "approvals_needed", "receipt_issuer"]
+
+VALID_S: Final = 900
+LET_DOWN: Final = "let_down_rps"
+_ENVELOPE_STEP: Final = 6  # every sixth bin: half a minute
+_SLACK_SHARE: Final = 0.5  # The envelope is drawn wide: it is to catch another incident, not noise.
+_SLACK_RPS: Final = 2.0
+
+
+def receipt_issuer(
+    production: Plant,
+    twin: Fleet,
+    signer: CryptoSigner,
+    *,
+    policy_revision: str,
+    median_error_ratio: float | None,
+) -> Issuer:
+    """An Issuer that signs with the gate's key, for this production and this twin."""
+
+    def make(evidence: Evidence) -> Mapping[str, Any]:
+        now_s = int(production.clock.now_s())
+        verdict, plan = evidence.verdict, evidence.plan
+        sources = count_by_source(dict(twin.beliefs))
+        base = base_of(production.kube, plan.reads)
+        receipt = Receipt(
+            plan_digest=plan_digest(plan),
+            change=plain(evidence.change),
+            plan=plan_to_json(plan),
+            base_digest=base_digest(base),
+            base=base,
+            target=production.name,
+            requester=evidence.change.requester,
+            risk=evidence.change.risk,
+            reversibility=plan.reversibility,
+            approvals_needed=approvals_needed(evidence.change, plan.reversibility),
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            effect=verdict.effect,
+            harm=verdict.harm,
+            stages=verdict.stages,
+            symptom_envelope=_envelope(verdict.prediction),
+            prediction=verdict.prediction,
+            evidence_level=EvidenceLevel.SIMULATED,
+            calibration=Calibration(
+                median_error_ratio=median_error_ratio,
+                measured_count=sources[Source.MEASURED],
+                declared_count=sources[Source.DECLARED],
+                prior_count=sources[Source.PRIOR],
+                age_s=float(max(now_s - twin.epoch_s, 0)),
+            ),
+            policy_revision=Sha256(policy_revision),
+            seeds=tuple(str(seed) for seed in verdict.seeds),
+            fingerprint=_fingerprint(),
+            issued_s=now_s,
+            expires_s=now_s + VALID_S,
+        )
+        return issue(receipt, signer)
+
+    return make
+
+
+def approvals_needed(change: Change, reversibility: Reversibility) -> int:
+    """Two for high risk, one for what cannot be undone, none otherwise."""
+    if change.risk is Risk.HIGH:
+        return 2
+    return 1 if reversibility is Reversibility.IRREVERSIBLE else 0
+
+
+def _envelope(prediction: Prediction) -> tuple[EnvelopeCurve, ...]:
+    """The band in which users' failures are expected while nothing is done."""
+    points = tuple(
+        EnvelopePoint(
+            t_s=prediction.times_s[i],
+            low=max(prediction.nothing_low_rps[i] * (1.0 - _SLACK_SHARE) - _SLACK_RPS, 0.0),
+            high=prediction.nothing_high_rps[i] * (1.0 + _SLACK_SHARE) + _SLACK_RPS,
+        )
+        for i in range(0, len(prediction.times_s), _ENVELOPE_STEP)
+    )
+    return (EnvelopeCurve(service=ServiceId("users"), metric=LET_DOWN, points=points),) if points else ()
+
+
+def _fingerprint() -> str:
+    """A few results that differ between platforms whose arithmetic differs."""
+    probe = float(np.sum(np.log1p(np.exp(np.sin(np.arange(1, 2000) / 7.0)))))
+    return f"{platform.machine()}:{probe.hex()}"

@@ -1,0 +1,61 @@
+"""A Change as a file: what a person or an agent hands to `twin verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from pydantic import Field
+
+from twin.spec.change import Action, Change, Risk, Strategy
+from twin.spec.edge import Duration, FileModel, Share, validated
+from twin.spec.yaml_reader import read_file_text, single_document
+
+__all__ = ["read_change"]
+
+
+class _ActionFile(FileModel):
+    kind: str
+    target: str
+    parameters: dict[str, float | str] = Field(default_factory=dict)
+
+
+class _StrategyFile(FileModel):
+    canary: Share = 0.34
+    watch: Duration = 60.0
+    settle: Duration = 120.0
+
+
+class _ChangeFile(FileModel):
+    apiVersion: Literal["twin/v1alpha1"]
+    kind: Literal["Change"]
+    reason: str
+    requester: str
+    risk: Literal["low", "high"] = "low"
+    actions: list[_ActionFile] = Field(min_length=1)
+    strategy: _StrategyFile = _StrategyFile()
+
+
+def read_change(path: Path) -> Change:
+    """The Change in a file. Raises BadInput, with the line."""
+    document = single_document(read_file_text(path), str(path))
+    file = validated(_ChangeFile, document, str(path))
+    return Change(
+        actions=tuple(
+            Action(
+                kind=action.kind,
+                target=action.target,
+                parameters=MappingProxyType(
+                    {k: float(v) if isinstance(v, int | float) else v for k, v in action.parameters.items()}
+                ),
+            )
+            for action in file.actions
+        ),
+        reason=file.reason,
+        requester=file.requester,
+        risk=Risk(file.risk),
+        strategy=Strategy(
+            canary_ratio=file.strategy.canary, watch_s=file.strategy.watch, settle_s=file.strategy.settle
+        ),
+    )
