@@ -12,10 +12,19 @@ from types import MappingProxyType
 from typing import Any
 
 from twin.ports.plant import Plant
+from twin.spec.canonical import plain
 from twin.spec.fields import FieldPath, get_field
 from twin.spec.plan import ObjectRef, OpsStep, PatchStep, PlanStep
 
-__all__ = ["Undo", "apply_step", "is_applied", "prepare_undo", "undo_step"]
+__all__ = [
+    "Undo",
+    "apply_step",
+    "is_applied",
+    "prepare_undo",
+    "undo_from_json",
+    "undo_step",
+    "undo_to_json",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,26 @@ class Undo:
     @property
     def possible(self) -> bool:
         return self.ref is not None or bool(self.operation and self.arguments)
+
+
+def undo_to_json(undo: Undo) -> dict[str, Any]:
+    """Plain JSON; `undo_from_json` reads it back equal."""
+    return {
+        "ref": None if undo.ref is None else plain(undo.ref),
+        "fields": [[list(path), *undo.fields[path]] for path in sorted(undo.fields)],
+        "operation": undo.operation,
+        "arguments": plain(undo.arguments),
+    }
+
+
+def undo_from_json(data: Mapping[str, Any]) -> Undo:
+    """Raises KeyError or TypeError for what is no undo."""
+    return Undo(
+        ref=None if data["ref"] is None else ObjectRef(**data["ref"]),
+        fields=MappingProxyType({tuple(path): (ours, before) for path, ours, before in data["fields"]}),
+        operation=str(data["operation"]),
+        arguments=MappingProxyType(dict(data["arguments"])),
+    )
 
 
 def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, str | None]:

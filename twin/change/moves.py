@@ -93,8 +93,16 @@ def moves_of(plan: Plan) -> tuple[Move, ...]:
     return tuple(moves)
 
 
-def make_move(plant: Plant, plan: Plan, move: Move, *, manager: str = "twin") -> Undo | None:
-    """Make one move, waiting on the plant's clock where it says so. Returns what undoing a write needs.
+def make_move(
+    plant: Plant,
+    plan: Plan,
+    move: Move,
+    *,
+    manager: str = "twin",
+    before_write: Callable[[Undo], None] = lambda _: None,
+) -> Undo | None:
+    """Make one move, waiting on the plant's clock where it says so. Returns what undoing a write needs;
+    `before_write` is told of it first, so that a journal has it before anything happens.
 
     Raises ApiError, BadInput; Inconclusive if a wait was in vain. `Watch` only lets the time pass: judging
     is the caller's.
@@ -103,6 +111,7 @@ def make_move(plant: Plant, plan: Plan, move: Move, *, manager: str = "twin") ->
         case Apply(step=index):
             step: PlanStep = plan.steps[index]
             undo, version = prepare_undo(plant, step)
+            before_write(undo)
             apply_step(plant, step, resource_version=version, manager=manager)
             return undo
         case Hold(ref=ref) | Resume(ref=ref):

@@ -178,9 +178,9 @@ def drive(
     `rebuild_each_time` makes all systems anew after every event: slow, and the same run to the byte, because
     systems hold nothing. A test does it.
     """
-    systems = {system.rank: system for system in make_systems()}
+    systems: dict[int, System] = {int(system.rank): system for system in make_systems()}
     env = simpy.Environment(initial_time=state.now_ns)
-    armed = dict.fromkeys(systems, NEVER_NS)
+    armed: dict[int, int] = dict.fromkeys(systems, NEVER_NS)
     interested = {
         rank: [other for other, system in systems.items() if other == rank or system.wakes_on & writer.writes]
         for rank, writer in systems.items()
@@ -202,7 +202,7 @@ def drive(
         state.now_ns = due_ns
         systems[rank].step(state, due_ns)
         if rebuild_each_time:
-            systems.update((system.rank, system) for system in make_systems())
+            systems.update((int(system.rank), system) for system in make_systems())
         for other in interested[rank]:
             arm(other)
 

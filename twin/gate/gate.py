@@ -14,12 +14,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from chaos.catalogue import fault_types
-from policies import Identity, Policy, Purpose
+from policies import Policy
 from twin.change.compile import compile_change
+from twin.change.questions import policy_questions
 from twin.fit.reproduce import Reproduction, Scene, reproduce, set_scene
 from twin.fleet.world import World
 from twin.gate.judge import Judgement, judge
-from twin.gate.policy import ask_policy
 from twin.gate.rehearsal import HORIZON_S, rehearse
 from twin.gate.rivals import rivals_of
 from twin.gate.shadow import rehearse_mechanics
@@ -155,16 +155,15 @@ class Gate:
 
     def _check_policy(self, candidate: _Candidate, plan: Plan) -> None:
         started = time.perf_counter()
-        allowed, reason = ask_policy(
-            self._policy, self._production, plan, identity=Identity.GATE, purpose=Purpose.REHEARSE
-        )
-        if not allowed:
+        questions = policy_questions(self._production, plan, identity="gate", purpose="rehearse")
+        refusal = next((d.reason for d in map(self._policy.decide, questions) if not d.allow), None)
+        if refusal is not None:
             candidate.outcome = Outcome.DENIED
         candidate.stages.append(
             StageResult(
                 stage=StageName.POLICY,
-                verdict=StageVerdict.PASS if allowed else StageVerdict.FAIL,
-                reason=reason,
+                verdict=StageVerdict.PASS if refusal is None else StageVerdict.FAIL,
+                reason=refusal or "allowed",
                 wall_s=time.perf_counter() - started,
             )
         )

@@ -1,0 +1,69 @@
+"""Everything that must hold before the first write, each with a refusal and an exit code of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from policies import Policy
+from twin.change.base import find_drift
+from twin.change.questions import policy_questions
+from twin.ports.plant import Plant
+from twin.promote.watch import let_down_rps
+from twin.receipt import CheckedReceipt, TrustedKeys, check_approvals
+from twin.spec.errors import BaseDrifted, PolicyDenied
+from twin.spec.plan import Plan
+
+__all__ = ["check_preconditions"]
+
+
+def check_preconditions(
+    plant: Plant,
+    policy: Policy,
+    trusted: TrustedKeys,
+    checked: CheckedReceipt,
+    plan: Plan,
+    approvals: Sequence[Mapping[str, Any]],
+) -> None:
+    """Raises BaseDrifted (6), PolicyDenied (5), ApprovalMissing (8). Reads only."""
+    receipt = checked.receipt
+    if receipt.target != plant.name:
+        raise BaseDrifted(
+            "the receipt is for another target", f"it names {receipt.target}, this is {plant.name}", "verify it here"
+        )
+    questions = policy_questions(
+        plant, plan, identity="promoter", purpose="promote",
+        verdict=receipt.outcome.value, evidence_level=receipt.evidence_level.value,
+    )  # fmt: skip
+    for question in questions:
+        decision = policy.decide(question)
+        if not decision.allow:
+            raise PolicyDenied(
+                "policy refuses the promotion", decision.reason, "change the plan, or ask for break-glass"
+            )
+    check_approvals(checked, approvals, trusted, plant.clock.now_s())
+    drift = find_drift(receipt.base, plant.kube)
+    if drift:
+        raise BaseDrifted(
+            "production drifted since the rehearsal", f"{drift[0].ref}: {drift[0].what}", "verify the change again"
+        )
+    _check_envelope(plant, checked)
+
+
+def _check_envelope(plant: Plant, checked: CheckedReceipt) -> None:
+    """Production must still be on the course that was predicted for doing nothing."""
+    receipt = checked.receipt
+    observed, _ = let_down_rps(plant)
+    elapsed_s = plant.clock.now_s() - receipt.issued_s
+    for curve in receipt.symptom_envelope:
+        times = [point.t_s for point in curve.points]
+        low = float(np.interp(elapsed_s, times, [point.low for point in curve.points]))
+        high = float(np.interp(elapsed_s, times, [point.high for point in curve.points]))
+        if not low <= observed <= high:
+            raise BaseDrifted(
+                "the incident is no longer the one that was rehearsed",
+                f"{observed:.1f} users/s are let down, {low:.1f} to {high:.1f} were expected by now",
+                "verify the change again",
+            )

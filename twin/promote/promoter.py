@@ -1,0 +1,263 @@
+"""Promotion: check everything again, then make the plan's moves, watching; undo if it goes worse.
+
+Crash safety. Each move is written down as an intent (with what undoing it needs) before it is made, marked in
+the target when it is made, and written down as done after that. A run that finds an open promotion trusts the
+target's mark: moves beyond it did not happen. It finishes if the receipt still holds, and undoes otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from policies import Policy
+from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
+from twin.change.moves import Apply, Move, Watch, make_move, moves_of
+from twin.ports.plant import Plant
+from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
+from twin.promote.journal import Journal, Kind, Promotion, Status
+from twin.promote.preconditions import check_preconditions
+from twin.promote.target import Target
+from twin.promote.watch import Finding, let_down_rps, look
+from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check
+from twin.spec.errors import ReceiptInvalid, TwinError
+from twin.spec.fields import path_text
+from twin.spec.plan import PatchStep, Plan, plan_from_json
+
+__all__ = ["PromotionService"]
+
+LOOK_S: Final = 15.0
+WORSE_IN_A_ROW: Final = 2
+RECOVERED_RATIO: Final = 0.02
+
+
+@dataclass(slots=True)
+class PromotionService:
+    """Implements Promoter on one Plant. `checkpoint` makes the target durable: for a saved World it replaces
+    the file; on a live cluster writes are durable by themselves. `say` is told what happens, for people."""
+
+    plant: Plant
+    journal: Journal
+    policy: Policy
+    trusted: TrustedKeys
+    guard: WriteGuard
+    checkpoint: Callable[[], None] = lambda: None
+    say: Callable[[str], None] = lambda _: None
+    approvals: Sequence[Mapping[str, Any]] = ()
+    holder: str = "promoter"
+    _consecutive: int = field(default=0, init=False)
+
+    def promote(self, receipt: Mapping[str, Any]) -> Promoted:
+        """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code."""
+        try:
+            self.recover()
+            checked = check(receipt, self.trusted, self.plant.clock.now_s())
+            plan = plan_from_json(checked.receipt.plan)
+            check_preconditions(self.plant, self.policy, self.trusted, checked, plan, self.approvals)
+            Target(self.plant).refuse_spent(checked.digest)
+            return self._begin(receipt, checked, plan)
+        except TwinError as error:
+            return Promoted(outcome=PromotionOutcome.REFUSED, reason=str(error), exit_code=error.exit_code)
+
+    def recover(self) -> list[Promoted]:
+        """Finish or undo every promotion of this target that was cut short."""
+        results = []
+        for promotion in self.journal.promotions(self.plant.name):
+            if promotion.status is Status.OPEN:
+                results.append(self._resume(promotion))
+        return results
+
+    def undo(self, promotion_id: str) -> Promoted:
+        """Take a finished promotion back, field by field. Raises ReceiptInvalid for an unknown one."""
+        promotion = self._find(promotion_id)
+        with Target(self.plant).lease(promotion.id):
+            left = self._take_back(promotion.id)
+            self._write(promotion.id, Kind.UNDONE, {"left": left}, status=Status.UNDONE)
+        reason = f"undone; left alone, because somebody changed them since: {', '.join(left)}" if left else "undone"
+        return Promoted(outcome=PromotionOutcome.ROLLED_BACK, reason=reason, exit_code=0, promotion_id=promotion.id)
+
+    def abort(self, promotion_id: str) -> Promoted:
+        """Roll an open promotion back. One that runs in another process stops at its next move."""
+        promotion = self._find(promotion_id)
+        self._write(promotion.id, Kind.ABORT_ASKED, {})
+        if promotion.status is not Status.OPEN:
+            return Promoted(
+                outcome=PromotionOutcome.REFUSED, reason=f"it is {promotion.status}: use undo", exit_code=2,
+                promotion_id=promotion.id,
+            )  # fmt: skip
+        with Target(self.plant).lease(promotion.id):
+            return self._roll_back(promotion.id, "aborted by a human")
+
+    # The run itself
+
+    def _begin(self, envelope: Mapping[str, Any], checked: CheckedReceipt, plan: Plan) -> Promoted:
+        now_s = self.plant.clock.now_s()
+        number = len(self.journal.promotions())
+        promotion = Promotion(
+            id=f"p{number + 1}-{checked.digest[:8]}", receipt_digest=checked.digest, target=self.plant.name,
+            status=Status.OPEN, at_s=now_s, envelope=envelope,
+        )  # fmt: skip
+        with Target(self.plant).lease(promotion.id):
+            self.journal.begin(promotion)
+            mark = SpentMark(
+                receipt_digest=checked.digest, promotion=promotion.id, at_s=int(now_s),
+                expires_s=checked.receipt.expires_s,
+            )  # fmt: skip
+            target = Target(self.plant)
+            target.spend(mark)
+            target.set_progress(promotion.id, 0)
+            self.checkpoint()
+            return self._run(promotion, checked, plan, first=0)
+
+    def _resume(self, promotion: Promotion) -> Promoted:
+        """What the target marks as made is made; whether the rest may still be done, the receipt says."""
+        made = Target(self.plant).progress(promotion.id)
+        if made < 0:
+            return self._finish(promotion.id, Status.ROLLED_BACK, "cut short before anything was written", None)
+        with Target(self.plant).lease(promotion.id):
+            try:
+                checked = check(promotion.envelope, self.trusted, self.plant.clock.now_s())
+                plan = plan_from_json(checked.receipt.plan)
+            except ReceiptInvalid as error:
+                return self._roll_back(promotion.id, f"it was cut short, and its receipt holds no more: {error.why}")
+            self.say(f"taking up {promotion.id} after move {made}")
+            return self._run(promotion, checked, plan, first=made)
+
+    def _run(self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, *, first: int) -> Promoted:
+        started_s = promotion.at_s
+        self._consecutive = 0
+        unclear = False
+        for number, move in enumerate(moves_of(plan)):
+            if number < first:
+                continue
+            if self._abort_asked(promotion.id):
+                return self._roll_back(promotion.id, "aborted by a human")
+            try:
+                self._admit(plan, move)
+                finding = self._make(promotion, checked, plan, move, number, started_s)
+            except TwinError as error:
+                self._record(plan, move, ok=False)
+                return self._roll_back(promotion.id, str(error))
+            self._record(plan, move, ok=True)
+            if finding is Finding.WORSE:
+                return self._roll_back(promotion.id, "users fare worse than predicted")
+            unclear = finding is Finding.UNCLEAR
+        observed, users = let_down_rps(self.plant)
+        recovery_s = self.plant.clock.now_s() - started_s if users and observed / users < RECOVERED_RATIO else None
+        if unclear:
+            return self._finish(promotion.id, Status.HELD, "users fare neither as predicted nor worse", None)
+        return self._finish(promotion.id, Status.DONE, "as predicted", recovery_s)
+
+    def _make(
+        self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, move: Move, number: int, started_s: float
+    ) -> Finding | None:
+        """One move with its journal entries around it."""
+        target = Target(self.plant)
+        if isinstance(move, Watch):
+            return self._watch(promotion, checked, move, number, started_s)
+        told: dict[str, Any] = {"move": number, "what": type(move).__name__}
+
+        def before_write(undo: Undo) -> None:
+            self._write(promotion.id, Kind.INTENT, {**told, "undo": undo_to_json(undo)})
+
+        if not isinstance(move, Apply):
+            self._write(promotion.id, Kind.INTENT, told)
+        make_move(self.plant, plan, move, before_write=before_write)
+        target.set_progress(promotion.id, number + 1)
+        self.checkpoint()
+        self._write(promotion.id, Kind.DONE, told)
+        if isinstance(move, Apply):
+            self.say(f"applied {plan.steps[move.step].summary}")
+        return None
+
+    def _watch(
+        self, promotion: Promotion, checked: CheckedReceipt, move: Watch, number: int, started_s: float
+    ) -> Finding:
+        """Look every scrape until the watch is over; worse twice in a row ends it."""
+        finding = Finding.UNCLEAR
+        end_s = self.plant.clock.now_s() + move.duration_s
+        while self.plant.clock.now_s() < end_s:
+            self.plant.clock.sleep(min(LOOK_S, end_s - self.plant.clock.now_s()))
+            observed, _ = let_down_rps(self.plant, window_s=LOOK_S + 1.0)
+            elapsed_s = self.plant.clock.now_s() - started_s
+            finding = look(observed, checked.receipt.prediction, elapsed_s, canary=move.canary)
+            self._consecutive = self._consecutive + 1 if finding is Finding.WORSE else 0
+            if self._consecutive >= WORSE_IN_A_ROW:
+                break
+            finding = Finding.UNCLEAR if finding is Finding.WORSE else finding
+        Target(self.plant).set_progress(promotion.id, number + 1)
+        self.checkpoint()
+        self._write(promotion.id, Kind.OBSERVED, {"move": number, "finding": finding.value})
+        return finding
+
+    def _roll_back(self, promotion_id: str, reason: str) -> Promoted:
+        """Take everything back, at once: no analysis, approval or freeze is waited for."""
+        self._write(promotion_id, Kind.ROLLING_BACK, {"reason": reason})
+        left = self._take_back(promotion_id)
+        return self._finish(promotion_id, Status.ROLLED_BACK, f"{reason}; everything was taken back", None, left=left)
+
+    def _take_back(self, promotion_id: str) -> list[str]:
+        """Undo what the target marks as made, last first. Holds are lifted as well."""
+        made = Target(self.plant).progress(promotion_id)
+        left: list[str] = []
+        undos = [
+            undo_from_json(entry.data["undo"])
+            for entry in self.journal.entries(promotion_id)
+            if entry.kind is Kind.INTENT and "undo" in entry.data and entry.data["move"] <= made
+        ]
+        for undo in reversed(undos):
+            if undo.ref is not None and tuple(next(iter(undo.fields), ())[:2]) == ("spec", "template"):
+                self._lift_hold(undo)
+            if undo.possible:
+                left += [path_text(path) for path in undo_step(self.plant, undo)]
+        self.checkpoint()
+        return left
+
+    def _lift_hold(self, undo: Undo) -> None:
+        assert undo.ref is not None
+        if self.plant.kube.get(undo.ref)["spec"].get("paused"):
+            self.plant.kube.patch(undo.ref, {("spec", "paused"): False})
+
+    def _finish(
+        self, promotion_id: str, status: Status, reason: str, recovery_s: float | None, *, left: Sequence[str] = ()
+    ) -> Promoted:
+        self._write(promotion_id, Kind.FINISHED, {"reason": reason, "left": list(left)}, status=status)
+        outcome, code = {
+            Status.DONE: (PromotionOutcome.DONE, 0),
+            Status.HELD: (PromotionOutcome.HELD, 4),
+        }.get(status, (PromotionOutcome.ROLLED_BACK, 9))
+        return Promoted(
+            outcome=outcome, reason=reason, exit_code=code, promotion_id=promotion_id,
+            observed_recovery_s=recovery_s,
+        )  # fmt: skip
+
+    # Guard and journal
+
+    def _admit(self, plan: Plan, move: Move) -> None:
+        if isinstance(move, Apply):
+            step = plan.steps[move.step]
+            pods = step.terminates_pods if isinstance(step, PatchStep) else 0
+            action = plan.change.actions[min(move.step, len(plan.change.actions) - 1)]
+            self.guard.admit(
+                kind=action.kind, scope=action.target, pod_terminations=pods, now_s=self.plant.clock.now_s()
+            )
+
+    def _record(self, plan: Plan, move: Move, *, ok: bool) -> None:
+        if isinstance(move, Apply):
+            action = plan.change.actions[min(move.step, len(plan.change.actions) - 1)]
+            self.guard.record(kind=action.kind, scope=action.target, ok=ok, now_s=self.plant.clock.now_s())
+
+    def _abort_asked(self, promotion_id: str) -> bool:
+        return any(entry.kind is Kind.ABORT_ASKED for entry in self.journal.entries(promotion_id))
+
+    def _write(self, promotion: str, kind: Kind, data: Mapping[str, Any], *, status: Status | None = None) -> None:
+        self.journal.append(promotion, self.plant.clock.now_s(), kind, data, status=status)
+
+    def _find(self, promotion_id: str) -> Promotion:
+        for promotion in self.journal.promotions(self.plant.name):
+            if promotion.id == promotion_id:
+                return promotion
+        raise ReceiptInvalid(
+            f"there is no promotion {promotion_id}", f"none of that id on {self.plant.name}", "twin promotions list"
+        )

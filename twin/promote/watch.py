@@ -1,0 +1,50 @@
+"""Is it going as predicted? One-sided: better than predicted is no alarm."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from twin.ports.plant import Metric, Plant
+from twin.spec.verdict import Prediction
+
+__all__ = ["Finding", "let_down_rps", "look"]
+
+SLACK_SHARE: Final = 0.3
+SLACK_RPS: Final = 1.0
+
+
+class Finding(StrEnum):
+    AS_PREDICTED = "as predicted"
+    UNCLEAR = "unclear"
+    WORSE = "worse"
+
+
+def let_down_rps(plant: Plant, *, window_s: float = 30.0) -> tuple[float, float]:
+    """(users let down a second, users a second) over the last scrapes; NaN without one."""
+    now_s = plant.clock.now_s()
+    edges = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
+    rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, edges, start_s=now_s - window_s, end_s=now_s).values
+    bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, edges, start_s=now_s - window_s, end_s=now_s).values
+    if rate.shape[0] == 0:
+        return float("nan"), float("nan")
+    return float(np.nanmean((rate * bad).sum(axis=1))), float(np.nanmean(rate.sum(axis=1)))
+
+
+def look(observed_rps: float, prediction: Prediction, elapsed_s: float, *, canary: bool) -> Finding:
+    """Compare what users feel with what was predicted for `elapsed_s` after the first write.
+
+    During a canary most pods are old, so only "worse than doing nothing" is an alarm. A missing figure is
+    unclear, never a pass.
+    """
+    if not np.isfinite(observed_rps) or not prediction.times_s:
+        return Finding.UNCLEAR
+    nothing = float(np.interp(elapsed_s, prediction.times_s, prediction.nothing_high_rps))
+    change = float(np.interp(elapsed_s, prediction.times_s, prediction.change_high_rps))
+    if observed_rps > max(nothing, change) * (1.0 + SLACK_SHARE) + SLACK_RPS:
+        return Finding.WORSE
+    if canary or observed_rps <= change * (1.0 + SLACK_SHARE) + SLACK_RPS:
+        return Finding.AS_PREDICTED
+    return Finding.UNCLEAR
