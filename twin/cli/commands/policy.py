@@ -1,0 +1,48 @@
+"""`twin policy`: ask policy about a call, test the rules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import click
+
+from twin.cli.output import emit
+
+__all__ = ["command"]
+
+
+@click.group(name="policy")
+def command() -> None:
+    """Ask policy about a call; test the rules."""
+
+
+@command.command("check")
+@click.argument("call_file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The whole decision as JSON.")
+def check(call_file: Path, as_json: bool) -> None:
+    """Decide one call, in the form of policies/README.md. Exit code 5 if it is denied."""
+    import policies
+    from twin.spec.errors import BadInput
+
+    try:
+        question = json.loads(call_file.read_text())
+    except ValueError as error:
+        raise BadInput(f"cannot read {call_file}", str(error), "write JSON as policies/README.md says") from error
+    decision = policies.load().decide(question)
+    lines = [("allowed" if decision.allow else "DENIED") + f": {decision.reason}"]
+    lines += [f"  {'pass' if c.passed else 'FAIL'}  {c.name:<14} {c.reason} {c.source}".rstrip() for c in decision.checks]
+    emit(as_json, {"allow": decision.allow, "checks": [c.to_json() for c in decision.checks]}, "\n".join(lines))
+    raise click.exceptions.Exit(0 if decision.allow else 5)
+
+
+@command.command("test")
+def test() -> None:
+    """Run the rules' own tests with the real OPA."""
+    import policies
+    from twin.cli.doctor_tools import require_tool
+
+    bundle = Path(policies.__file__).parent / "bundle"
+    code = subprocess.call([str(require_tool("opa")), "test", "-v", str(bundle)])
+    raise click.exceptions.Exit(1 if code else 0)

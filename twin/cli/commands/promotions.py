@@ -1,0 +1,80 @@
+"""`twin promotions`: list, show, abort or undo."""
+
+from __future__ import annotations
+
+import click
+
+from twin.cli.output import emit
+
+__all__ = ["command"]
+
+
+@click.group(name="promotions")
+def command() -> None:
+    """List, show, abort or undo promotions."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def list_promotions(as_json: bool) -> None:
+    """Every promotion in this journal."""
+    from twin.cli.home import journal_path
+    from twin.promote.journal import Journal
+
+    found = [
+        {"id": p.id, "target": p.target, "status": str(p.status), "receipt": p.receipt_digest}
+        for p in Journal(journal_path()).promotions()
+    ]
+    lines = [f"{p['id']:<16} {p['status']:<12} {p['target']:<16} receipt {p['receipt'][:12]}" for p in found]
+    emit(as_json, found, "\n".join(lines) or "nothing was promoted from here yet")
+
+
+@command.command("show")
+@click.argument("promotion_id")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def show(promotion_id: str, as_json: bool) -> None:
+    """What a promotion did, entry by entry; the journal's chain is checked."""
+    from twin.cli.home import journal_path
+    from twin.promote.journal import Journal
+    from twin.spec.errors import BadInput
+
+    entries = Journal(journal_path()).entries(promotion_id)
+    if not entries:
+        raise BadInput(f"there is no promotion {promotion_id}", "the journal has none of that id", "twin promotions list")
+    rows = [{"number": e.number, "at_s": e.at_s, "kind": str(e.kind), "data": dict(e.data)} for e in entries]
+    lines = [
+        f"{row['number']:>4}  {row['at_s']:.0f}  {row['kind']:<13} "
+        + ", ".join(f"{k}={v}" for k, v in row["data"].items() if k != "undo")  # type: ignore[attr-defined]
+        for row in rows
+    ]
+    emit(as_json, rows, "\n".join(lines))
+
+
+@command.command("undo")
+@click.argument("promotion_id")
+@click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def undo(promotion_id: str, prod: str, as_json: bool) -> None:
+    """Take a promotion back: fields that still hold its values get what was there before."""
+    _take_back(promotion_id, prod, as_json, abort=False)
+
+
+@command.command("abort")
+@click.argument("promotion_id")
+@click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def abort(promotion_id: str, prod: str, as_json: bool) -> None:
+    """Stop a promotion that is under way, and take it back."""
+    _take_back(promotion_id, prod, as_json, abort=True)
+
+
+def _take_back(promotion_id: str, prod: str, as_json: bool, *, abort: bool) -> None:
+    from twin.cli.commands.promote import service_for
+    from twin.cli.targets import locked_world
+
+    with locked_world(prod) as world:
+        service = service_for(prod, world)
+        done = service.abort(promotion_id) if abort else service.undo(promotion_id)
+        service.checkpoint()
+    emit(as_json, {"outcome": str(done.outcome), "reason": done.reason}, f"{promotion_id}: {done.reason}")
+    raise click.exceptions.Exit(0 if done.exit_code == 9 else done.exit_code)

@@ -1,0 +1,66 @@
+"""`twin receipt`: show or check a receipt, offline."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from twin.cli.output import emit
+
+__all__ = ["command", "read_envelope_file"]
+
+
+@click.group(name="receipt")
+def command() -> None:
+    """Show or check a receipt. Needs no network."""
+
+
+@command.command("show")
+@click.argument("receipt_file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The whole receipt as JSON.")
+def show(receipt_file: Path, as_json: bool) -> None:
+    """What a receipt says. Its signature is not checked: see `twin receipt check`."""
+    from twin.receipt import read
+    from twin.spec.canonical import plain
+    from twin.spec.receipt import receipt_digest
+
+    receipt = read(read_envelope_file(receipt_file))
+    lines = [
+        f"{receipt.outcome.upper()}  receipt {receipt_digest(receipt)[:12]}  plan {receipt.plan_digest[:12]}",
+        f"  target   {receipt.target}, asked for by {receipt.requester}",
+        f"  why      {receipt.reason}",
+        f"  level    {receipt.evidence_level}; {receipt.reversibility}; needs {receipt.approvals_needed} approvals",
+        *(f"  {stage.stage:<13}{stage.verdict:<13}{stage.reason}" for stage in receipt.stages),
+    ]
+    emit(as_json, plain(receipt), "\n".join(lines))
+
+
+@command.command("check")
+@click.argument("receipt_file", type=click.Path(path_type=Path))
+@click.option("--at", "at_s", type=float, default=None, help="Unix time of the target; default: this machine's.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def check_file(receipt_file: Path, at_s: float | None, as_json: bool) -> None:
+    """Check signature, signer, form and age. Exit code 7 if anything is wrong."""
+    from twin.cli.home import trusted_folder
+    from twin.receipt import check, load_trusted_keys
+
+    moment = time.time() if at_s is None else at_s  # noqa: TID251 - the edge: a person asks about now
+    checked = check(read_envelope_file(receipt_file), load_trusted_keys(trusted_folder()), moment)
+    emit(
+        as_json,
+        {"digest": checked.digest, "gate": checked.gate, "seconds_left": checked.seconds_left},
+        f"valid: signed by {checked.gate}, good for another {checked.seconds_left:.0f} s",
+    )
+
+
+def read_envelope_file(path: Path) -> bytes:
+    """A receipt's or approval's bytes. Raises ReceiptInvalid if there is no such file."""
+    from twin.spec.errors import ReceiptInvalid
+
+    try:
+        with path.open("rb") as file:
+            return file.read(64 * 2**20)
+    except OSError as error:
+        raise ReceiptInvalid(f"cannot read {path}", error.strerror or str(error), "give the receipt's file") from error

@@ -1,0 +1,150 @@
+"""`twin verify`: rehearse a change on the twin, and write a signed receipt if it may go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from twin.cli.output import emit, progress, write_text
+
+if TYPE_CHECKING:
+    from twin.ports.plant import Plant
+    from twin.spec.incident import Incident
+    from twin.spec.verdict import Verdict
+
+__all__ = ["command", "incident_now", "verdict_text"]
+
+
+@click.command(name="verify")
+@click.argument("change_file", type=click.Path(path_type=Path))
+@click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@click.option("--fleet", "twin_file", required=True, type=click.Path(path_type=Path), help="The twin: twin observe.")
+@click.option("--hypothesis", multiple=True, help="What you think is wrong, as 'slow(shop/cart)'.")
+@click.option(
+    "--shadow", default="simulated", show_default=True, help="Where the mechanics are shown: simulated or none."
+)
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The receipt.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes for the rehearsal.")
+@click.option("--replications", default=16, show_default=True, help="Paired runs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def command(
+    change_file: Path,
+    prod: str,
+    twin_file: Path,
+    hypothesis: tuple[str, ...],
+    shadow: str,
+    out: Path,
+    jobs: int,
+    replications: int,
+    as_json: bool,
+) -> None:
+    """Rehearse a change inside the incident as the twin reproduces it, paired with doing nothing.
+
+    Exit code 0: effective or harmless, and a receipt was written. 3: rejected. 4: inconclusive. 5: denied.
+    """
+    import policies
+    from twin.change.compile import compile_change
+    from twin.cli.home import ensure_gate_key
+    from twin.cli.targets import open_world
+    from twin.fleet.plant import plant_of
+    from twin.gate.gate import Gate, Settings
+    from twin.gate.receipts import receipt_issuer
+    from twin.ports import VerifyRequest
+    from twin.receipt import load_signer
+    from twin.spec.change_file import read_change
+    from twin.spec.errors import BadInput, ComponentMissing
+    from twin.spec.fault import parse_fault
+    from twin.spec.files import read_fleet
+
+    if shadow not in ("simulated", "none"):
+        raise ComponentMissing(
+            f"there is no shadow {shadow}", "this version rehearses mechanics on a simulated cluster", "use simulated"
+        )
+    if replications < 16:
+        raise BadInput("too few replications", f"{replications} paired runs decide nothing", "use 16 or more")
+    change = read_change(change_file)
+    faults = tuple(parse_fault(text) for text in hypothesis)
+    twin = read_fleet(twin_file)
+    plant = plant_of(open_world(prod), name=Path(prod).stem)
+    compile_change(change, plant.kube, at_s=plant.clock.now_s())  # A change that cannot be read is exit 2.
+    policy = policies.load()
+    with progress(quiet=as_json) as bar:
+        gate = Gate(
+            twin, plant, policy,
+            settings=Settings(jobs=jobs, replications=replications, mechanics=shadow == "simulated"),
+            issue=receipt_issuer(
+                plant, twin, load_signer(ensure_gate_key()), policy_revision=policy.revision, median_error_ratio=None
+            ),
+            progress=bar,
+        )  # fmt: skip
+        answer = gate.verify(
+            VerifyRequest(incident=incident_now(plant), hypotheses=faults, candidates=(change,))
+        )  # fmt: skip
+    judged = answer.judged[0]
+    if judged.receipt is not None:
+        write_text(out, json.dumps(judged.receipt, indent=1))
+    from twin.spec.canonical import plain
+
+    text = verdict_text(change_file, judged.verdict, out if judged.receipt else None)
+    emit(as_json, {"verdict": plain(judged.verdict), "receipt": str(out) if judged.receipt else None}, text)
+    raise click.exceptions.Exit(judged.verdict.outcome.exit_code)
+
+
+def incident_now(plant: Plant) -> Incident:
+    """The incident that the target's own alerts describe; empty if nothing is wrong."""
+    from twin.spec.incident import Incident
+    from twin.spec.signal import SignalKind, Symptom
+
+    firing: dict[tuple[str, str], tuple[float, Symptom]] = {}
+    for _, signal in plant.telemetry.signals(after=0):
+        if signal.symptom is None:
+            continue
+        key = (str(signal.symptom.service), str(signal.symptom.kind))
+        if signal.kind is SignalKind.ALERT:
+            firing[key] = (signal.at_s, signal.symptom)
+        elif signal.kind is SignalKind.RESOLVED:
+            firing.pop(key, None)
+    now_s = plant.clock.now_s()
+    onset_s = min((at_s for at_s, _ in firing.values()), default=now_s) - 30.0
+    title = f"{len(firing)} alerts" if firing else "no incident"
+    return Incident(
+        id=f"at-{now_s:.0f}", title=title, onset_s=onset_s, symptoms=tuple(symptom for _, symptom in firing.values())
+    )
+
+
+def verdict_text(change_file: Path, verdict: Verdict, receipt: Path | None) -> str:
+    """The verdict as UX.md draws it: why, the worst, how sure, what next."""
+    from twin.spec.fault import fault_text
+
+    lines = [f"{verdict.outcome.upper():<10} {change_file}".ljust(78) + f" exit {verdict.outcome.exit_code}"]
+    lines.append(f"  why   {verdict.reason}")
+    if verdict.harmed:
+        worst = verdict.harmed[0]
+        lines.append(
+            f"  worst {worst.service} +{worst.worst_rps:g} failed requests/s for {worst.minutes:.1f} min"
+            f" · {len(verdict.harmed)} services harmed"
+        )
+    if verdict.effect is not None and verdict.harm is not None:
+        effect, harm = verdict.effect, verdict.harm
+        lines.append(
+            f"  sure  effect {effect.value:.2f} ({effect.low:.2f}–{effect.high:.2f}), "
+            f"harm {harm.value:.2f} ({harm.low:.2f}–{harm.high:.2f}), {verdict.replications} paired runs"
+        )
+    if verdict.suspects:
+        shown = (
+            f"{fault_text(suspect.fault) if suspect.fault else 'none of these'} {suspect.weight:.2f}"
+            for suspect in verdict.suspects[:3]
+        )
+        lines.append(f"  looks like {' · '.join(shown)}")
+    if verdict.prediction.recovery_s is not None:
+        recovery = verdict.prediction.recovery_s
+        lines.append(f"  then  recovers in {recovery.value:.0f} s ({recovery.low:.0f}–{recovery.high:.0f})")
+    if receipt is not None:
+        lines.append(f"  next  twin promote {receipt} --prod …        look: twin receipt show {receipt}")
+    else:
+        lines.append("  next  try another change; no receipt was written")
+    return "\n".join(lines)

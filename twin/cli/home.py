@@ -1,0 +1,39 @@
+"""TWIN_HOME: keys, trusted keys, journal, guard and outbox of one person on one machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["ensure_gate_key", "home", "journal_path", "keys_folder", "trusted_folder"]
+
+
+def home() -> Path:
+    """$TWIN_HOME, else ~/.twin; made on first use, readable by its owner only."""
+    path = Path(os.environ.get("TWIN_HOME") or Path.home() / ".twin")
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def keys_folder() -> Path:
+    return home() / "keys"
+
+
+def trusted_folder() -> Path:
+    return home() / "trusted"
+
+
+def journal_path() -> Path:
+    return home() / "journal.sqlite"
+
+
+def ensure_gate_key() -> Path:
+    """The gate's private key, made and trusted on first use: this machine's own gate is believed by itself."""
+    from twin.receipt import KeyRole, new_key, trust_key
+
+    private = keys_folder() / "gate.key"
+    if not private.exists():
+        private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        public = new_key(private, "gate-here")
+        trust_key(public, trusted_folder(), KeyRole.GATE)
+    return private
