@@ -86,10 +86,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One tool call, or one action of a change. `params` is plain JSON."""
+    """One tool call, or one action of a change. `kind` is an ActionKind; any other word is denied.
+
+    `params` is plain JSON.
+    """
 
     tool: str
-    kind: ActionKind
+    kind: str
     target: Target
     identity: Identity
     purpose: Purpose

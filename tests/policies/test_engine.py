@@ -483,6 +483,11 @@ def test_every_kind_that_the_types_know_is_known_to_the_rules(embedded: Embedded
         assert "call_form" not in {check.name for check in decision.refusals}, kind
 
 
+def test_a_kind_that_nobody_knows_is_denied_and_raises_nothing(embedded: EmbeddedEngine) -> None:
+    decision = Policy(embedded, load_nets(NETS_FILE), revision="r").ask(restart(kind="format_disk"), KNOWN)
+    assert '"format_disk" is no action that this policy knows' in decision.reason
+
+
 def test_facts_that_nobody_gave_fail_every_check_that_needs_them(embedded: EmbeddedEngine) -> None:
     decision = Policy(embedded, load_nets(NETS_FILE), revision="r").ask(restart(), Facts())
     refused = {check.name for check in decision.refusals}

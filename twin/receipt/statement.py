@@ -11,7 +11,7 @@ import datetime as dt
 from typing import Any
 
 from twin.receipt.strict import Malformed, load_json, read_as
-from twin.spec.canonical import canonical_bytes, plain
+from twin.spec.canonical import canonical_bytes, digest, plain
 from twin.spec.change import Reversibility, Risk
 from twin.spec.errors import BadInput
 from twin.spec.receipt import Receipt, base_digest
@@ -83,6 +83,13 @@ def faults(receipt: Receipt) -> list[str]:
             found.append("promotable without a single stage")
         if any(stage.verdict is StageVerdict.FAIL for stage in receipt.stages):
             found.append("promotable with a failed stage")
+    if receipt.plan_digest != digest(receipt.plan):
+        found.append("its subject is not the digest of its plan")
+    if canonical_bytes(receipt.plan.get("change")) != canonical_bytes(receipt.change):
+        found.append("its plan carries out another change")
+    said = (receipt.change.get("requester"), receipt.change.get("risk"), receipt.plan.get("reversibility"))
+    if said != (receipt.requester, receipt.risk, receipt.reversibility):
+        found.append("requester, risk or reversibility differ between receipt and plan")
     return found
 
 

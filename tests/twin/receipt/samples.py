@@ -9,7 +9,9 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 
 from twin.receipt import CheckedReceipt, KeyRole, TrustedKey, TrustedKeys, check, issue
+from twin.spec.canonical import digest
 from twin.spec.change import Reversibility, Risk
+from twin.spec.errors import BadInput
 from twin.spec.ids import ServiceId, Sha256
 from twin.spec.plan import ObjectRef
 from twin.spec.receipt import (
@@ -24,7 +26,7 @@ from twin.spec.receipt import (
 )
 from twin.spec.verdict import Interval, Outcome, Prediction, StageName, StageResult, StageVerdict
 
-__all__ = ["NOW_S", "RECEIPT", "Keys", "changed", "checked", "new_keys"]
+__all__ = ["CHANGE", "NOW_S", "PLAN", "RECEIPT", "Keys", "changed", "checked", "new_keys"]
 
 NOW_S = 1_796_126_400
 BASE = (
@@ -36,10 +38,24 @@ BASE = (
     ),
     BaseObject(ref=ObjectRef(kind="Node", name="node-3"), uid="77aa", fields_digest=Sha256("b" * 64)),
 )
+CHANGE: dict[str, Any] = {
+    "actions": [{"kind": "restart", "target": "shop/orders", "parameters": {}}],
+    "reason": "stück – fest",
+    "requester": "agent:offline",
+    "risk": "low",
+    "strategy": {"canary_ratio": 0.34},
+}
+PLAN: dict[str, Any] = {
+    "change": CHANGE,
+    "steps": [{"ref": {"kind": "Deployment"}, "fields": [[["spec", "replicas"], 6]]}],
+    "reads": [],
+    "reversibility": "compensable",
+    "strategy": {"canary_ratio": 0.34},
+}
 RECEIPT = Receipt(
-    plan_digest=Sha256("c" * 64),
-    change={"actions": [{"kind": "restart", "target": "shop/orders", "parameters": {}}], "reason": "stück – fest"},
-    plan={"steps": [{"patch": {"kind": "Deployment"}, "fields": [[["spec", "replicas"], 6]]}], "strategy": 0.34},
+    plan_digest=digest(PLAN),
+    change=CHANGE,
+    plan=PLAN,
     base_digest=base_digest(BASE),
     base=BASE,
     target="kube:shop",
@@ -97,7 +113,16 @@ def new_keys() -> Keys:
 
 
 def changed(**fields: Any) -> Receipt:
-    return dataclasses.replace(RECEIPT, **fields)
+    """The sample with some fields moved, and its change and plan moved along, unless they are given."""
+    receipt = dataclasses.replace(RECEIPT, **fields)
+    change = {**receipt.change, "requester": receipt.requester, "risk": str(receipt.risk)}
+    plan = {**receipt.plan, "change": change, "reversibility": str(receipt.reversibility)}
+    if {"requester", "risk", "reversibility", "change", "plan"} & set(fields) and "plan_digest" not in fields:
+        try:
+            return dataclasses.replace(receipt, change=change, plan=plan, plan_digest=digest(plan))
+        except BadInput:  # No JSON: for the code under test to say.
+            return receipt
+    return receipt
 
 
 def checked(keys: Keys, receipt: Receipt = RECEIPT) -> CheckedReceipt:

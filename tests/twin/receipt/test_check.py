@@ -282,10 +282,16 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("symptom_envelope.0.points.1.t_s", 0, "no band over time"),
         ("symptom_envelope.0.points.1.low", 9, "no band over time"),
         ("change", [], "an object is wanted, not list"),
-        ("change", {"a": 2**53 + 1}, "not what the receipt says"),
-        ("change", {"a": 10**400}, "what JSON cannot"),
+        ("plan.more", 2**53 + 1, "digest"),
+        ("plan.more", 10**400, "what JSON cannot"),
         ("seeds", [7], "a word is wanted, not int"),
         ("policy_revision", "f" * 64, "not what the receipt says"),
+        ("plan_digest", "0" * 64, "not the digest of its plan"),
+        ("plan.steps", [], "not the digest of its plan"),
+        ("change.reason", "other", "another change"),
+        ("requester", "ana", "differ between receipt and plan"),
+        ("risk", "medium", "none of low"),
+        ("reversibility", "reversible", "differ between receipt and plan"),
     ],
 )
 def test_a_signed_receipt_that_says_nonsense_is_refused_by_its_field(
@@ -489,7 +495,7 @@ def test_a_receipts_name_does_not_move_with_wall_time_and_moves_with_everything_
     }  # fmt: skip
     assert set(other) == {field.name for field in dataclasses.fields(Receipt)}
     for name, value in other.items():
-        assert receipt_digest(changed(**{name: value})) != receipt_digest(RECEIPT), name
+        assert receipt_digest(dataclasses.replace(RECEIPT, **{name: value})) != receipt_digest(RECEIPT), name
     failed = dataclasses.replace(RECEIPT.stages[0], verdict=StageVerdict.FAIL)
     assert receipt_digest(changed(stages=(failed, *RECEIPT.stages[1:]))) != receipt_digest(RECEIPT)
 
