@@ -43,9 +43,12 @@ from twin.fleet.traffic.network import (
     WORK,
 )
 from twin.fleet.traffic.queues import (
+    Q_ARRIVAL,
     Q_BLOCK,
     Q_BUSY,
     Q_FLOW,
+    Q_IMPATIENT,
+    Q_LEAD,
     Q_MARGINAL,
     Q_NUMBER,
     Q_SCV,
@@ -67,10 +70,12 @@ __all__ = [
     "X_ROWS",
     "Y_FAILED",
     "Y_ROWS",
+    "keep_state",
     "read_utilisation",
     "refresh_queues",
     "sweep_backward",
     "sweep_forward",
+    "take_back",
 ]
 
 # Rows of the edges' state, (E_WIDTH, E).
@@ -130,6 +135,7 @@ Y_ROWS: Final = 7
 
 Z_P99: Final = 2.3263478740408408
 CALM_SHARE: Final = 1e-7  # Below, trouble is not worth its arithmetic.
+LEAD_MAX: Final = 0.02  # of the mean: below, coming and leaving requests are alike
 RESIDUE: Final = 1e-9  # requests
 
 
@@ -569,38 +575,32 @@ def sweep_forward(
                         s, marginal / weight, c, queues[q, Q_FLOW], came_expected, queues[q, Q_NUMBER], dt_s
                     )
                 left_expected, left, turned_away = step_queue(
-                    queues,
-                    q,
-                    c,
-                    queue_limit[q],
-                    came_expected,
-                    came_drawn,
-                    s,
-                    scv,
-                    dt_s,
-                    tables,
+                    queues, q, c, queue_limit[q], came_expected, came_drawn, s, scv, patience, dt_s, tables,
                     queue_table[q],
-                )
+                )  # fmt: skip
                 queue_len = max(queues[q, Q_NUMBER] - queues[q, Q_BUSY], 0.0)
                 impatient = 0.0
                 if patience < 1e300:
-                    bound = patience * c / s if s > 0.0 else queue_len
-                    if queue_len > bound:
-                        impatient = (queue_len - bound) * dt_s / (patience + dt_s)
-                        queues[q, Q_NUMBER] -= impatient
+                    # Of those who waited already when the queue became too slow for them.
+                    rate = c / s if s > 0.0 else 1e300
+                    impatient = max(queue_len - patience * max(rate, queues[q, Q_ARRIVAL]), 0.0)
+                    queues[q, Q_NUMBER] -= impatient
                 busy += queues[q, Q_BUSY]
                 waiting += queue_len - impatient + doomed
                 share_left = left / present if present > 0.0 else 0.0
                 share_expected = left_expected / weight if weight > 0.0 else 0.0
                 share_away = turned_away / came_drawn if came_drawn > 0.0 else 0.0
                 share_impatient = impatient / present if present > 0.0 else 0.0
+                share_doomed = min(queues[q, Q_IMPATIENT], share_away)
                 for w in range(station_visit_start[k], station_visit_start[k + 1]):
                     visit = station_visits[w]
                     for pool in range(from_pool, to_pool):
                         m = content_start[visit] + pool
                         here = contents[m, M_NUMBER] + contents[m, M_CAME + 1]
-                        away = contents[m, M_CAME + 1] * share_away + here * share_impatient
-                        out_op[Y_REJECTED, visit_op[visit]] += away
+                        came = contents[m, M_CAME + 1]
+                        away = came * share_away + here * share_impatient
+                        contents[m, M_DOOMED] += came * share_doomed
+                        out_op[Y_REJECTED, visit_op[visit]] += away - came * share_doomed
                         going = here * share_left
                         expected = (contents[m, M_NUMBER] + contents[m, M_CAME]) * share_expected
                         contents[m, M_NUMBER] = max(here - away - going, 0.0)
@@ -710,6 +710,52 @@ def _take_out_cancelled(
                     contents[m, M_NUMBER] -= removed
                     contents[m, M_DOOMED] *= 1.0 - share
                     queues[q, Q_NUMBER] = max(queues[q, Q_NUMBER] - removed, 0.0)
+
+
+@kernel
+def keep_state(edges: F64, contents: F64, queues: F64, ops: F64, out_kept: F64) -> None:
+    """Copy what sweep_forward moves into one row of memory, so that a tick can be taken again."""
+    at = 0
+    for row in range(E_MEAN):
+        for e in range(edges.shape[1]):
+            out_kept[at] = edges[row, e]
+            at += 1
+    for m in range(contents.shape[0]):
+        for i in range(M_HOLD):
+            out_kept[at] = contents[m, i]
+            at += 1
+    for q in range(queues.shape[0]):
+        for i in range(queues.shape[1]):
+            out_kept[at] = queues[q, i]
+            at += 1
+    for o in range(ops.shape[0]):
+        for i in range(O_HOT):
+            out_kept[at] = ops[o, i]
+            at += 1
+
+
+@kernel
+def take_back(kept: F64, edges: F64, contents: F64, queues: F64, ops: F64) -> None:
+    """Undo sweep_forward. What the backward sweep has learnt stays, and so does each queue's flow."""
+    at = 0
+    for row in range(E_MEAN):
+        for e in range(edges.shape[1]):
+            # An edge that got into trouble meanwhile stays hot.
+            edges[row, e] = max(kept[at], edges[row, e]) if row == E_HOT else kept[at]
+            at += 1
+    for m in range(contents.shape[0]):
+        for i in range(M_HOLD):
+            contents[m, i] = kept[at]
+            at += 1
+    for q in range(queues.shape[0]):
+        for i in range(queues.shape[1]):
+            if i != Q_FLOW:
+                queues[q, i] = kept[at]
+            at += 1
+    for o in range(ops.shape[0]):
+        for i in range(O_HOT):
+            ops[o, i] = kept[at]
+            at += 1
 
 
 @kernel
@@ -844,8 +890,11 @@ def _evaluate_edge(
     attempt: F64,
     out_call: F64,
     out_edge: F64,
-) -> None:
-    """How attempts and calls on an edge end now. out_call: (ROW,). attempt: (24,) work space."""
+) -> float:
+    """How attempts and calls on an edge end now; returns how far that is from what the tick assumed.
+
+    out_call: (ROW,). attempt: (24,) work space.
+    """
     if timeout_s - delay_s > rows[callee, 17] and edges[E_HOT, e] == 0.0:
         r1 = rows[callee, 1]
         r2 = rows[callee, 2]
@@ -866,7 +915,11 @@ def _evaluate_edge(
         edges[E_FAIL, e] = 0.0
         out_edge[X_CALL_MEAN, e] = r1
         out_edge[X_CALL_P99, e] = p99
-        return
+        return 0.0
+    assumed_ok = 1.0
+    assumed_mean = edges[E_MEAN, e]
+    if edges[E_HOT, e] != 0.0:
+        assumed_ok = edges[E_OK, e]
     attempt_outcome(rows[callee], timeout_s, delay_s, attempt)
     call_outcome(attempt, retries, backoff_s, rows[callee, 16] * (1.0 - attempt[3]), out_call)
     edges[E_HOT, e] = 1.0
@@ -879,6 +932,9 @@ def _evaluate_edge(
     edges[E_FAIL, e] = out_call[8] if failing else 0.0
     out_edge[X_CALL_MEAN, e] = out_call[0] * out_call[1] + out_call[4] * out_call[5] + out_call[9]
     out_edge[X_CALL_P99, e] = _row_quantile(0.99, out_call)
+    if edges[E_FIRST, e] + edges[E_FLIGHT, e] < 1e-6:
+        return 0.0
+    return max(abs(attempt[0] - assumed_ok), 0.1 * abs(attempt[4] - assumed_mean) / (attempt[4] + 0.1))
 
 
 @kernel
@@ -941,6 +997,7 @@ def sweep_backward(
     edge_delay_s: F64,
     op_shed_ratio: F64,
     queue_start: I64,
+    queue_servers: F64,
     content_start: I64,
     # State, and work space.
     queues: F64,
@@ -955,13 +1012,17 @@ def sweep_backward(
     out_edge: F64,
     out_op: F64,
     journeys: int,
-) -> None:
+) -> tuple[float, bool]:
     """Find how requests end and how long they take, callees before callers.
 
     op_flat: (O,) 1 where the program is Work and single calls only. rows: (O, ROW). frames: (D, ROW).
     calls: (n, ROW) for the widest operation, and one spare at the end. Other shapes as in sweep_forward.
+
+    Returns how far the forward sweep's assumptions were off, and whether any edge is in trouble.
     """
     spare = calls.shape[0] - 1
+    unsettled = 0.0
+    hot = False
     for at in range(service_order.shape[0] - 1, -1, -1):
         service = service_order[at]
         first_pool = pool_start[service]
@@ -983,12 +1044,14 @@ def sweep_backward(
             ops[o, O_HOT] = 0.0
             for e in range(first, edge_start[o + 1]):
                 failing = edge_required[e] != 0 and edge_publish[e] == 0
-                _evaluate_edge(
+                off = _evaluate_edge(
                     e, edge_callee[e], edge_timeout_s[e], edge_delay_s[e], edge_retries[e], edge_backoff_s[e],
                     failing, rows, edges, attempt, calls[e - first], out_edge,
                 )  # fmt: skip
                 if edges[E_HOT, e] != 0.0:
                     ops[o, O_HOT] = 1.0
+                    unsettled = max(unsettled, off)
+                    hot = True
             for i in range(ROW):
                 row[i] = 0.0
             if ready <= 0.0:
@@ -1034,6 +1097,7 @@ def sweep_backward(
                         q = queue_start[k] + (pool if station_shared[k] == 0 else 0)
                         _lose(frame, queues[q, Q_BLOCK], 0.0)
                         frame[16] += (frame[0] + frame[4]) * queues[q, Q_MARGINAL]
+                        frame[20] += (frame[0] + frame[4]) * queues[q, Q_LEAD]
                         w1 = queues[q, Q_WAIT]
                         w2 = queues[q, Q_WAIT + 1]
                         w3 = queues[q, Q_WAIT + 2]
@@ -1047,8 +1111,15 @@ def sweep_backward(
                             limit_s = visit_timeout_s[visit]
                             if limit_s < 1e300:
                                 late, b1, b2, b3 = truncate(w1, w2, w3, limit_s)
-                                contents[m, M_LATE] = late
-                                _lose(frame, late, limit_s)
+                                # In overload the queue itself says who waits in vain.
+                                demand = queues[q, Q_FLOW] * queues[q, Q_SERVICE]
+                                if demand > 0.95 * queue_servers[q]:
+                                    block = queues[q, Q_BLOCK]
+                                    late = queues[q, Q_IMPATIENT] / max(1.0 - block, 1e-12)
+                                    contents[m, M_LATE] = 0.0
+                                else:
+                                    contents[m, M_LATE] = late
+                                _lose(frame, min(late, 1.0), limit_s)
                                 w1 = b1
                                 w2 = max(b2 - b1 * b1, 0.0)
                                 w3 = b3 - 3.0 * b1 * b2 + 2.0 * b1 * b1 * b1
@@ -1062,7 +1133,11 @@ def sweep_backward(
                         body = calls[spare]
                         mean = body[0] * body[1] + body[4] * body[5] + body[9] + body[13]
                         second = body[0] * body[2] + body[4] * body[6] + body[10] + body[14]
-                        contents[m, M_HOLD] = mean
+                        held_s = max(mean + body[20], 0.1 * mean)
+                        if queues[queue_start[visit_station[code_a[pc]]], Q_LEAD] != 0.0 or body[20] != 0.0:
+                            unsettled = max(unsettled, abs(held_s - contents[m, M_HOLD]) / (held_s + 1e-3))
+                            hot = True
+                        contents[m, M_HOLD] = held_s
                         contents[m, M_HOLD + 1] = max(second - mean * mean, 0.0)
                         contents[m, M_HOLD_MARGINAL] = body[16]
                         depth -= 1
@@ -1084,10 +1159,14 @@ def sweep_backward(
                 _mix_in(row, share, calls[spare])
             _finish_row(o, row, out_op)
     for j in range(journeys):
-        _evaluate_edge(
+        off = _evaluate_edge(
             j, edge_callee[j], edge_timeout_s[j], edge_delay_s[j], edge_retries[j], edge_backoff_s[j], True,
             rows, edges, attempt, calls[spare], out_edge,
         )  # fmt: skip
+        if edges[E_HOT, j] != 0.0:
+            unsettled = max(unsettled, off)
+            hot = True
+    return unsettled, hot
 
 
 @inlined
@@ -1099,6 +1178,7 @@ def _mix_in(row: F64, share: float, part: F64) -> None:
             row[i] += share * part[at] * part[i]
     for i in range(8, 17):
         row[i] += share * part[i]
+    row[20] += share * part[20]
 
 
 @kernel
@@ -1109,7 +1189,8 @@ def _finish_row(o: int, row: F64, out_op: F64) -> None:
             for i in range(at + 1, at + 4):
                 row[i] /= row[at]
     spread = sqrt(max(row[2] - row[1] * row[1], 0.0))
-    row[17] = row[1] + CERTAIN_SIGMAS * spread if row[0] >= 1.0 - CALM_SHARE else np.inf
+    calm = row[0] >= 1.0 - CALM_SHARE and abs(row[20]) <= LEAD_MAX * row[1]
+    row[17] = row[1] + CERTAIN_SIGMAS * spread if calm else np.inf
     answered = row[0] + row[4] + row[8]
     mean = 0.0
     if answered > 1e-12:
@@ -1183,7 +1264,7 @@ def _evaluate_calm(
         elif kind == WORK:
             visit = code_a[pc]
             q = queue_start[visit_station[visit]]
-            if queues[q, Q_BLOCK] != 0.0:
+            if queues[q, Q_BLOCK] != 0.0 or queues[q, Q_LEAD] != 0.0:
                 calm = False
             s = visit_mean_s[visit] / pool_speed[p]
             variance = s * s * visit_cv2[visit]
