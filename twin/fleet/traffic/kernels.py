@@ -49,6 +49,7 @@ from twin.fleet.traffic.queues import (
     Q_FLOW,
     Q_IMPATIENT,
     Q_LEAD,
+    Q_LET_IN,
     Q_MARGINAL,
     Q_NUMBER,
     Q_SCV,
@@ -201,13 +202,15 @@ def _settle_edge(
 ) -> None:
     """The ledger of one edge in trouble: issue, resolve, back off, issue again; exact to rounding.
 
-    Attempts in flight end at rate 1/E_MEAN, taken implicitly, with the shares of the last backward sweep.
-    Attempts of one number share one pot, so a retry leaves only after the attempt before it has failed.
+    Attempts take E_MEAN seconds, and end with the shares of the last backward sweep. Attempts of one
+    number share one pot, so a retry leaves only after the attempt before it has failed. What was in a pot
+    is spread evenly over its time; what comes in during the tick comes evenly from `start_s` on, so that
+    a second attempt does not appear in the tick of the first if time-out and back-off take longer.
     """
     issued = edges[E_FIRST + 1, e]
     expected = edges[E_FIRST, e]
-    ratio = dt_s / max(edges[E_MEAN, e], 1e-12)
-    done_share = ratio / (1.0 + ratio)
+    mean = edges[E_MEAN, e]
+    old_share = min(dt_s / mean, 1.0) if mean > 0.0 else 1.0
     failed_share = edges[E_OK + 1, e]
     rejected_share = edges[E_OK + 2, e]
     late_share = edges[E_OK + 3, e]
@@ -222,13 +225,18 @@ def _settle_edge(
     flight = 0.0
     backoff = 0.0
     again = 0.0
+    start_s = 0.0  # from when in the tick on attempts are issued, and then come back
     for a in range(4):
         if a > 0:
-            waiting = edges[E_BACKOFF + a - 1, e] * (1.0 - cut) + again
-            call_failed += edges[E_BACKOFF + a - 1, e] * cut
-            issued = waiting if backoff_s <= 0.0 else waiting * dt_s / (backoff_s + dt_s)
-            edges[E_BACKOFF + a - 1, e] = waiting - issued
-            backoff += waiting - issued
+            waiting = edges[E_BACKOFF + a - 1, e]
+            call_failed += waiting * cut
+            waiting *= 1.0 - cut
+            early = waiting * min(dt_s / backoff_s, 1.0) if backoff_s > 0.0 else waiting
+            late = again * _still_in_tick(backoff_s, start_s, dt_s)
+            issued = early + late
+            start_s = (start_s + backoff_s) * late / issued if issued > 0.0 else 0.0
+            edges[E_BACKOFF + a - 1, e] = waiting + again - issued
+            backoff += waiting + again - issued
             retried += issued
         here = edges[E_FLIGHT + a, e]
         gone = here * cut
@@ -237,10 +245,14 @@ def _settle_edge(
         here -= gone
         broken = here * lost
         failed += broken
-        here += issued - broken
-        done = here * done_share
-        edges[E_FLIGHT + a, e] = here - done
-        flight += here - done
+        here -= broken
+        early = here * old_share
+        late = issued * _still_in_tick(mean, start_s, dt_s)
+        done = early + late
+        start_s = (start_s + mean) * late / done if done > 0.0 else 0.0
+        left = here + issued - done
+        edges[E_FLIGHT + a, e] = left
+        flight += left
         bad = done * bad_share
         good = done - bad
         ok += good
@@ -299,6 +311,13 @@ def _settle_edge(
     out_edge[X_ZOMBIE, e] = zombies
     out_edge[X_CALL_OK, e] = call_ok
     out_edge[X_CALL_FAILED, e] = call_failed
+
+
+@inlined
+def _still_in_tick(delay_s: float, start_s: float, dt_s: float) -> float:
+    """Of what comes evenly from start_s to the tick's end, the share that is through by then."""
+    rest = dt_s - start_s
+    return max((rest - delay_s) / rest, 0.0) if rest > 0.0 else 0.0
 
 
 @inlined
@@ -439,8 +458,8 @@ def sweep_forward(
             if ops[o, O_CANCEL] > 0.0:
                 _take_out_cancelled(
                     o, pools, station_start[service], station_start[service + 1], station_visit_start,
-                    station_visits, visit_op, queue_start, content_start, edge_start, edges, contents,
-                    queues, ops,
+                    station_visits, visit_op, visit_hold, queue_start, content_start, edge_start, edges,
+                    contents, queues, ops,
                 )  # fmt: skip
             depth = _take_in(
                 o, first_pool, pools, ready, pool_ready, pool_error_ratio, op_shed_ratio[o], ops, out_op,
@@ -569,16 +588,22 @@ def sweep_forward(
                     s = service1 / weight
                     scv = max(service2 / weight / (s * s) - 1.0, 0.0) if s > 0.0 else 0.0
                 c = queue_servers[q]
+                busy_before = queues[q, Q_BUSY]
                 if marginal > 0.0 and c > 0.0:
                     # A Hold is kept for longer the more are inside: solve for the flow that it lets in.
                     s = _holding_time(
-                        s, marginal / weight, c, queues[q, Q_FLOW], came_expected, queues[q, Q_NUMBER], dt_s
+                        s, marginal / weight, c, queues[q, Q_LET_IN], came_expected, queues[q, Q_NUMBER], dt_s
                     )
                 left_expected, left, turned_away = step_queue(
                     queues, q, c, queue_limit[q], came_expected, came_drawn, s, scv, patience, dt_s, tables,
                     queue_table[q],
                 )  # fmt: skip
                 queue_len = max(queues[q, Q_NUMBER] - queues[q, Q_BUSY], 0.0)
+                # Into a Hold's body goes who gets a server, which is not who gives one back.
+                more_busy = queues[q, Q_BUSY] - busy_before
+                let_in = max(left + more_busy, 0.0)
+                let_in_expected = max(left_expected + more_busy, 0.0)
+                queues[q, Q_LET_IN] = let_in_expected / dt_s
                 impatient = 0.0
                 if patience < 1e300:
                     # Of those who waited already when the queue became too slow for them.
@@ -589,6 +614,8 @@ def sweep_forward(
                 waiting += queue_len - impatient + doomed
                 share_left = left / present if present > 0.0 else 0.0
                 share_expected = left_expected / weight if weight > 0.0 else 0.0
+                share_let_in = let_in / present if present > 0.0 else 0.0
+                share_let_in_expected = let_in_expected / weight if weight > 0.0 else 0.0
                 share_away = turned_away / came_drawn if came_drawn > 0.0 else 0.0
                 share_impatient = impatient / present if present > 0.0 else 0.0
                 share_doomed = min(queues[q, Q_IMPATIENT], share_away)
@@ -603,7 +630,11 @@ def sweep_forward(
                         out_op[Y_REJECTED, visit_op[visit]] += away - came * share_doomed
                         going = here * share_left
                         expected = (contents[m, M_NUMBER] + contents[m, M_CAME]) * share_expected
+                        if visit_hold[visit] != 0:
+                            expected = (contents[m, M_NUMBER] + contents[m, M_CAME]) * share_let_in_expected
                         contents[m, M_NUMBER] = max(here - away - going, 0.0)
+                        if visit_hold[visit] != 0:
+                            going = here * share_let_in
                         contents[m, M_CAME] = 0.0
                         contents[m, M_CAME + 1] = 0.0
                         if going > 0.0 or expected > 0.0:
@@ -669,6 +700,7 @@ def _take_out_cancelled(
     station_visit_start: I64,
     station_visits: I64,
     visit_op: I64,
+    visit_hold: I64,
     queue_start: I64,
     content_start: I64,
     edge_start: I64,
@@ -689,7 +721,12 @@ def _take_out_cancelled(
             if visit_op[station_visits[w]] == o:
                 for pool in range(pools):
                     m = content_start[station_visits[w]] + pool
-                    queued += contents[m, M_NUMBER] + contents[m, M_DOOMED]
+                    share = 1.0
+                    if visit_hold[station_visits[w]] != 0:
+                        # Who holds is counted where he is: in the body.
+                        q = queue_start[k] + (0 if queue_start[k + 1] - queue_start[k] == 1 else pool)
+                        share = max(1.0 - queues[q, Q_BUSY] / max(queues[q, Q_NUMBER], 1e-9), 0.0)
+                    queued += contents[m, M_NUMBER] * share + contents[m, M_DOOMED]
     calling = 0.0
     for e in range(edge_start[o], edge_start[o + 1]):
         for a in range(E_FLIGHT, E_ZOMBIE):
@@ -736,7 +773,7 @@ def keep_state(edges: F64, contents: F64, queues: F64, ops: F64, out_kept: F64) 
 
 @kernel
 def take_back(kept: F64, edges: F64, contents: F64, queues: F64, ops: F64) -> None:
-    """Undo sweep_forward. What the backward sweep has learnt stays, and so does each queue's flow."""
+    """Undo sweep_forward. What the backward sweep has learnt stays, and so does the flow that it was learnt at."""
     at = 0
     for row in range(E_MEAN):
         for e in range(edges.shape[1]):
@@ -749,7 +786,7 @@ def take_back(kept: F64, edges: F64, contents: F64, queues: F64, ops: F64) -> No
             at += 1
     for q in range(queues.shape[0]):
         for i in range(queues.shape[1]):
-            if i != Q_FLOW:
+            if i != Q_LET_IN:
                 queues[q, i] = kept[at]
             at += 1
     for o in range(ops.shape[0]):

@@ -33,6 +33,7 @@ __all__ = [
     "Q_FLOW",
     "Q_IMPATIENT",
     "Q_LEAD",
+    "Q_LET_IN",
     "Q_MARGINAL",
     "Q_NUMBER",
     "Q_SCV",
@@ -60,7 +61,8 @@ Q_SCV: Final = 11  # squared coefficient of variation of the service times
 Q_ARRIVAL: Final = 12  # arrivals a second, averaged over as long as the wait is
 Q_LEAD: Final = 13  # seconds that whoever comes now will wait longer than whoever leaves now has waited
 Q_IMPATIENT: Final = 14  # share of arrivals that will give up waiting, as Q_BLOCK is of those turned away
-Q_WIDTH: Final = 15
+Q_LET_IN: Final = 15  # expected visitors a second that got a server, last tick
+Q_WIDTH: Final = 16
 
 WAIT_FOR_EVER_S: Final = 1e6  # of a queue without servers
 CALM_UTILISATION: Final = 0.8
@@ -244,8 +246,7 @@ def step_queue(
     flow = expected / dt_s
     queues[q, Q_FLOW] = flow
     queues[q, Q_IMPATIENT] = 0.0
-    memory = max(queues[q, Q_WAIT], 0.0)
-    queues[q, Q_ARRIVAL] += (flow - queues[q, Q_ARRIVAL]) * dt_s / (dt_s + memory)
+    memory = dt_s / (dt_s + max(queues[q, Q_WAIT], 0.0))  # weight of this tick in the arrivals so far
     queues[q, Q_SERVICE] = s
     queues[q, Q_SCV] = scv
     queues[q, Q_BLOCK] = 0.0
@@ -256,6 +257,7 @@ def step_queue(
         queues[q, Q_BLOCK] = turned_away / drawn if drawn > 0.0 else (1.0 if before >= limit else 0.0)
         queues[q, Q_NUMBER] = after
         queues[q, Q_VARIANCE] += drawn
+        queues[q, Q_ARRIVAL] += ((drawn - turned_away) / dt_s - queues[q, Q_ARRIVAL]) * memory
         # Nobody leaves; whoever would, has waited since before the block.
         queues[q, Q_WAIT] = min(after / max(queues[q, Q_ARRIVAL], 1e-9), queues[q, Q_WAIT] + dt_s)
         queues[q, Q_WAIT + 1] = 0.0
@@ -269,12 +271,15 @@ def step_queue(
         queues[q, Q_VARIANCE] = 0.0
         for i in range(Q_WAIT, Q_SCV):
             queues[q, i] = 0.0
+        queues[q, Q_ARRIVAL] = flow
         queues[q, Q_LEAD] = 0.0
         return before + expected, before + drawn, 0.0
     g = 0.5 * (1.0 + scv)
     rate = c / s
     rho = flow / rate
-    if limit <= SHORT_QUEUE_MAX and limit < drawn + before and rho > 0.1:
+    # A short queue settles within the tick: it fills at the surplus, or else wanders like √(2·rate·t).
+    settles = limit * limit < rate * dt_s or 2.0 * limit < (flow - rate) * dt_s
+    if settles and limit <= SHORT_QUEUE_MAX and rho > 0.1:
         after = _full_queue(queues, q, c, limit, flow, s, tables, row)
         turned_away = drawn * queues[q, Q_BLOCK]
         kept = before + drawn - turned_away
@@ -283,6 +288,7 @@ def step_queue(
         queues[q, Q_VARIANCE] = queues[q, Q_WAIT + 1] * rate * rate
         queues[q, Q_Y] = rho / max(1.0 - rho, 1e-3)
         queues[q, Q_LEAD] = 0.0
+        queues[q, Q_ARRIVAL] = flow * (1.0 - queues[q, Q_BLOCK])
         left = max(before + expected * (1.0 - queues[q, Q_BLOCK]) - after, 0.0)
         return left, kept - after, turned_away
     if rho < CALM_UTILISATION:
@@ -350,11 +356,14 @@ def step_queue(
     stationary = g * _number_variance(tables, row, rho) / per_y
     pull = max(left, 0.0) / dt_s / stationary if stationary > 1e-12 else 1e12
     v_before = queues[q, Q_VARIANCE]
-    v = (v_before + dt_s * (came + max(left, 0.0)) / dt_s) / (1.0 + 2.0 * dt_s * pull)
+    # What the draw has told is no longer uncertain.
+    v = (v_before + came * (1.0 - share) + max(left, 0.0)) / (1.0 + 2.0 * dt_s * pull)
     v_mid = v + (v_before - v) * mid + change * change / 12.0 / (1.0 + dt_s * relax)
     queues[q, Q_NUMBER] = after
     queues[q, Q_VARIANCE] = v
     queues[q, Q_Y] = y
+    accepted = max(came - turned_away, 0.0) / dt_s
+    queues[q, Q_ARRIVAL] += (accepted - queues[q, Q_ARRIVAL]) * memory
     number_mid = after - change * mid
     leaving = max(left, 0.0) / dt_s
     past = _past(leaving, queues[q, Q_ARRIVAL], queues[q, Q_WAIT], number_mid, dt_s)
