@@ -153,7 +153,7 @@ def parse_document(text: str, first_line: int = 1) -> Document | Problem | None:
     except _Stop as stop:
         return stop.problem
     except yaml.MarkedYAMLError as error:
-        return _problem_of(error, first_line)
+        return _problem_of(error, text, first_line)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Problem(first_line, f"this is not YAML: {reason}", "correct the file, or save it as plain UTF-8")
@@ -363,9 +363,10 @@ def _unknown_tag(tag: str, line: int) -> Problem:
     return Problem(line, f'the tag "{_short(tag)}" is not understood', "use plain YAML without tags")
 
 
-def _problem_of(error: yaml.MarkedYAMLError, first_line: int) -> Problem:
+def _problem_of(error: yaml.MarkedYAMLError, text: str, first_line: int) -> Problem:
     mark = error.problem_mark or error.context_mark
-    line = first_line + (mark.line if mark is not None else 0)
+    last = text.rstrip().count("\n")  # What is missing at the end is noticed after it: in the next document.
+    line = first_line + (min(mark.line, last) if mark is not None else 0)
     reason = error.problem or error.context or "the text breaks off"
     next_step = "correct the indentation or quote the text"
     if "cannot start any token" in reason:

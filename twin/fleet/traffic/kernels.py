@@ -43,9 +43,13 @@ from twin.fleet.traffic.network import (
     WORK,
 )
 from twin.fleet.traffic.queues import (
+    Q_ARRIVAL,
     Q_BLOCK,
     Q_BUSY,
     Q_FLOW,
+    Q_IMPATIENT,
+    Q_LEAD,
+    Q_LET_IN,
     Q_MARGINAL,
     Q_NUMBER,
     Q_SCV,
@@ -67,10 +71,12 @@ __all__ = [
     "X_ROWS",
     "Y_FAILED",
     "Y_ROWS",
+    "keep_state",
     "read_utilisation",
     "refresh_queues",
     "sweep_backward",
     "sweep_forward",
+    "take_back",
 ]
 
 # Rows of the edges' state, (E_WIDTH, E).
@@ -130,6 +136,7 @@ Y_ROWS: Final = 7
 
 Z_P99: Final = 2.3263478740408408
 CALM_SHARE: Final = 1e-7  # Below, trouble is not worth its arithmetic.
+LEAD_MAX: Final = 0.02  # of the mean: below, coming and leaving requests are alike
 RESIDUE: Final = 1e-9  # requests
 
 
@@ -195,13 +202,15 @@ def _settle_edge(
 ) -> None:
     """The ledger of one edge in trouble: issue, resolve, back off, issue again; exact to rounding.
 
-    Attempts in flight end at rate 1/E_MEAN, taken implicitly, with the shares of the last backward sweep.
-    Attempts of one number share one pot, so a retry leaves only after the attempt before it has failed.
+    Attempts take E_MEAN seconds, and end with the shares of the last backward sweep. Attempts of one
+    number share one pot, so a retry leaves only after the attempt before it has failed. What was in a pot
+    is spread evenly over its time; what comes in during the tick comes evenly from `start_s` on, so that
+    a second attempt does not appear in the tick of the first if time-out and back-off take longer.
     """
     issued = edges[E_FIRST + 1, e]
     expected = edges[E_FIRST, e]
-    ratio = dt_s / max(edges[E_MEAN, e], 1e-12)
-    done_share = ratio / (1.0 + ratio)
+    mean = edges[E_MEAN, e]
+    old_share = min(dt_s / mean, 1.0) if mean > 0.0 else 1.0
     failed_share = edges[E_OK + 1, e]
     rejected_share = edges[E_OK + 2, e]
     late_share = edges[E_OK + 3, e]
@@ -216,13 +225,18 @@ def _settle_edge(
     flight = 0.0
     backoff = 0.0
     again = 0.0
+    start_s = 0.0  # from when in the tick on attempts are issued, and then come back
     for a in range(4):
         if a > 0:
-            waiting = edges[E_BACKOFF + a - 1, e] * (1.0 - cut) + again
-            call_failed += edges[E_BACKOFF + a - 1, e] * cut
-            issued = waiting if backoff_s <= 0.0 else waiting * dt_s / (backoff_s + dt_s)
-            edges[E_BACKOFF + a - 1, e] = waiting - issued
-            backoff += waiting - issued
+            waiting = edges[E_BACKOFF + a - 1, e]
+            call_failed += waiting * cut
+            waiting *= 1.0 - cut
+            early = waiting * min(dt_s / backoff_s, 1.0) if backoff_s > 0.0 else waiting
+            late = again * _still_in_tick(backoff_s, start_s, dt_s)
+            issued = early + late
+            start_s = (start_s + backoff_s) * late / issued if issued > 0.0 else 0.0
+            edges[E_BACKOFF + a - 1, e] = waiting + again - issued
+            backoff += waiting + again - issued
             retried += issued
         here = edges[E_FLIGHT + a, e]
         gone = here * cut
@@ -231,10 +245,14 @@ def _settle_edge(
         here -= gone
         broken = here * lost
         failed += broken
-        here += issued - broken
-        done = here * done_share
-        edges[E_FLIGHT + a, e] = here - done
-        flight += here - done
+        here -= broken
+        early = here * old_share
+        late = issued * _still_in_tick(mean, start_s, dt_s)
+        done = early + late
+        start_s = (start_s + mean) * late / done if done > 0.0 else 0.0
+        left = here + issued - done
+        edges[E_FLIGHT + a, e] = left
+        flight += left
         bad = done * bad_share
         good = done - bad
         ok += good
@@ -293,6 +311,13 @@ def _settle_edge(
     out_edge[X_ZOMBIE, e] = zombies
     out_edge[X_CALL_OK, e] = call_ok
     out_edge[X_CALL_FAILED, e] = call_failed
+
+
+@inlined
+def _still_in_tick(delay_s: float, start_s: float, dt_s: float) -> float:
+    """Of what comes evenly from start_s to the tick's end, the share that is through by then."""
+    rest = dt_s - start_s
+    return max((rest - delay_s) / rest, 0.0) if rest > 0.0 else 0.0
 
 
 @inlined
@@ -433,8 +458,8 @@ def sweep_forward(
             if ops[o, O_CANCEL] > 0.0:
                 _take_out_cancelled(
                     o, pools, station_start[service], station_start[service + 1], station_visit_start,
-                    station_visits, visit_op, queue_start, content_start, edge_start, edges, contents,
-                    queues, ops,
+                    station_visits, visit_op, visit_hold, queue_start, content_start, edge_start, edges,
+                    contents, queues, ops,
                 )  # fmt: skip
             depth = _take_in(
                 o, first_pool, pools, ready, pool_ready, pool_error_ratio, op_shed_ratio[o], ops, out_op,
@@ -568,47 +593,53 @@ def sweep_forward(
                     s = service1 / weight
                     scv = max(service2 / weight / (s * s) - 1.0, 0.0) if s > 0.0 else 0.0
                 c = queue_servers[q]
+                busy_before = queues[q, Q_BUSY]
                 if marginal > 0.0 and c > 0.0:
                     # A Hold is kept for longer the more are inside: solve for the flow that it lets in.
                     s = _holding_time(
-                        s, marginal / weight, c, queues[q, Q_FLOW], came_expected, queues[q, Q_NUMBER], dt_s
+                        s, marginal / weight, c, queues[q, Q_LET_IN], came_expected, queues[q, Q_NUMBER], dt_s
                     )
                 left_expected, left, turned_away = step_queue(
-                    queues,
-                    q,
-                    c,
-                    queue_limit[q],
-                    came_expected,
-                    came_drawn,
-                    s,
-                    scv,
-                    dt_s,
-                    tables,
+                    queues, q, c, queue_limit[q], came_expected, came_drawn, s, scv, patience, dt_s, tables,
                     queue_table[q],
-                )
+                )  # fmt: skip
                 queue_len = max(queues[q, Q_NUMBER] - queues[q, Q_BUSY], 0.0)
+                # Into a Hold's body goes who gets a server, which is not who gives one back.
+                more_busy = queues[q, Q_BUSY] - busy_before
+                let_in = max(left + more_busy, 0.0)
+                let_in_expected = max(left_expected + more_busy, 0.0)
+                queues[q, Q_LET_IN] = let_in_expected / dt_s
                 impatient = 0.0
                 if patience < 1e300:
-                    bound = patience * c / s if s > 0.0 else queue_len
-                    if queue_len > bound:
-                        impatient = (queue_len - bound) * dt_s / (patience + dt_s)
-                        queues[q, Q_NUMBER] -= impatient
+                    # Of those who waited already when the queue became too slow for them.
+                    rate = c / s if s > 0.0 else 1e300
+                    impatient = max(queue_len - patience * max(rate, queues[q, Q_ARRIVAL]), 0.0)
+                    queues[q, Q_NUMBER] -= impatient
                 busy += queues[q, Q_BUSY]
                 waiting += queue_len - impatient + doomed
                 share_left = left / present if present > 0.0 else 0.0
                 share_expected = left_expected / weight if weight > 0.0 else 0.0
+                share_let_in = let_in / present if present > 0.0 else 0.0
+                share_let_in_expected = let_in_expected / weight if weight > 0.0 else 0.0
                 share_away = turned_away / came_drawn if came_drawn > 0.0 else 0.0
                 share_impatient = impatient / present if present > 0.0 else 0.0
+                share_doomed = min(queues[q, Q_IMPATIENT], share_away)
                 for w in range(station_visit_start[k], station_visit_start[k + 1]):
                     visit = station_visits[w]
                     for pool in range(from_pool, to_pool):
                         m = content_start[visit] + pool
                         here = contents[m, M_NUMBER] + contents[m, M_CAME + 1]
-                        away = contents[m, M_CAME + 1] * share_away + here * share_impatient
-                        out_op[Y_REJECTED, visit_op[visit]] += away
+                        came = contents[m, M_CAME + 1]
+                        away = came * share_away + here * share_impatient
+                        contents[m, M_DOOMED] += came * share_doomed
+                        out_op[Y_REJECTED, visit_op[visit]] += away - came * share_doomed
                         going = here * share_left
                         expected = (contents[m, M_NUMBER] + contents[m, M_CAME]) * share_expected
+                        if visit_hold[visit] != 0:
+                            expected = (contents[m, M_NUMBER] + contents[m, M_CAME]) * share_let_in_expected
                         contents[m, M_NUMBER] = max(here - away - going, 0.0)
+                        if visit_hold[visit] != 0:
+                            going = here * share_let_in
                         contents[m, M_CAME] = 0.0
                         contents[m, M_CAME + 1] = 0.0
                         if going > 0.0 or expected > 0.0:
@@ -674,6 +705,7 @@ def _take_out_cancelled(
     station_visit_start: I64,
     station_visits: I64,
     visit_op: I64,
+    visit_hold: I64,
     queue_start: I64,
     content_start: I64,
     edge_start: I64,
@@ -694,7 +726,12 @@ def _take_out_cancelled(
             if visit_op[station_visits[w]] == o:
                 for pool in range(pools):
                     m = content_start[station_visits[w]] + pool
-                    queued += contents[m, M_NUMBER] + contents[m, M_DOOMED]
+                    share = 1.0
+                    if visit_hold[station_visits[w]] != 0:
+                        # Who holds is counted where he is: in the body.
+                        q = queue_start[k] + (0 if queue_start[k + 1] - queue_start[k] == 1 else pool)
+                        share = max(1.0 - queues[q, Q_BUSY] / max(queues[q, Q_NUMBER], 1e-9), 0.0)
+                    queued += contents[m, M_NUMBER] * share + contents[m, M_DOOMED]
     calling = 0.0
     for e in range(edge_start[o], edge_start[o + 1]):
         for a in range(E_FLIGHT, E_ZOMBIE):
@@ -715,6 +752,52 @@ def _take_out_cancelled(
                     contents[m, M_NUMBER] -= removed
                     contents[m, M_DOOMED] *= 1.0 - share
                     queues[q, Q_NUMBER] = max(queues[q, Q_NUMBER] - removed, 0.0)
+
+
+@kernel
+def keep_state(edges: F64, contents: F64, queues: F64, ops: F64, out_kept: F64) -> None:
+    """Copy what sweep_forward moves into one row of memory, so that a tick can be taken again."""
+    at = 0
+    for row in range(E_MEAN):
+        for e in range(edges.shape[1]):
+            out_kept[at] = edges[row, e]
+            at += 1
+    for m in range(contents.shape[0]):
+        for i in range(M_HOLD):
+            out_kept[at] = contents[m, i]
+            at += 1
+    for q in range(queues.shape[0]):
+        for i in range(queues.shape[1]):
+            out_kept[at] = queues[q, i]
+            at += 1
+    for o in range(ops.shape[0]):
+        for i in range(O_HOT):
+            out_kept[at] = ops[o, i]
+            at += 1
+
+
+@kernel
+def take_back(kept: F64, edges: F64, contents: F64, queues: F64, ops: F64) -> None:
+    """Undo sweep_forward. What the backward sweep has learnt stays, and so does the flow that it was learnt at."""
+    at = 0
+    for row in range(E_MEAN):
+        for e in range(edges.shape[1]):
+            # An edge that got into trouble meanwhile stays hot.
+            edges[row, e] = max(kept[at], edges[row, e]) if row == E_HOT else kept[at]
+            at += 1
+    for m in range(contents.shape[0]):
+        for i in range(M_HOLD):
+            contents[m, i] = kept[at]
+            at += 1
+    for q in range(queues.shape[0]):
+        for i in range(queues.shape[1]):
+            if i != Q_LET_IN:
+                queues[q, i] = kept[at]
+            at += 1
+    for o in range(ops.shape[0]):
+        for i in range(O_HOT):
+            ops[o, i] = kept[at]
+            at += 1
 
 
 @kernel
@@ -849,8 +932,11 @@ def _evaluate_edge(
     attempt: F64,
     out_call: F64,
     out_edge: F64,
-) -> None:
-    """How attempts and calls on an edge end now. out_call: (ROW,). attempt: (24,) work space."""
+) -> float:
+    """How attempts and calls on an edge end now; returns how far that is from what the tick assumed.
+
+    out_call: (ROW,). attempt: (24,) work space.
+    """
     if timeout_s - delay_s > rows[callee, 17] and edges[E_HOT, e] == 0.0:
         r1 = rows[callee, 1]
         r2 = rows[callee, 2]
@@ -871,7 +957,11 @@ def _evaluate_edge(
         edges[E_FAIL, e] = 0.0
         out_edge[X_CALL_MEAN, e] = r1
         out_edge[X_CALL_P99, e] = p99
-        return
+        return 0.0
+    assumed_ok = 1.0
+    assumed_mean = edges[E_MEAN, e]
+    if edges[E_HOT, e] != 0.0:
+        assumed_ok = edges[E_OK, e]
     attempt_outcome(rows[callee], timeout_s, delay_s, attempt)
     call_outcome(attempt, retries, backoff_s, rows[callee, 16] * (1.0 - attempt[3]), out_call)
     edges[E_HOT, e] = 1.0
@@ -884,6 +974,9 @@ def _evaluate_edge(
     edges[E_FAIL, e] = out_call[8] if failing else 0.0
     out_edge[X_CALL_MEAN, e] = out_call[0] * out_call[1] + out_call[4] * out_call[5] + out_call[9]
     out_edge[X_CALL_P99, e] = _row_quantile(0.99, out_call)
+    if edges[E_FIRST, e] + edges[E_FLIGHT, e] < 1e-6:
+        return 0.0
+    return max(abs(attempt[0] - assumed_ok), 0.1 * abs(attempt[4] - assumed_mean) / (attempt[4] + 0.1))
 
 
 @kernel
@@ -946,6 +1039,7 @@ def sweep_backward(
     edge_delay_s: F64,
     op_shed_ratio: F64,
     queue_start: I64,
+    queue_servers: F64,
     content_start: I64,
     # State, and work space.
     queues: F64,
@@ -960,13 +1054,17 @@ def sweep_backward(
     out_edge: F64,
     out_op: F64,
     journeys: int,
-) -> None:
+) -> tuple[float, bool]:
     """Find how requests end and how long they take, callees before callers.
 
     op_flat: (O,) 1 where the program is Work and single calls only. rows: (O, ROW). frames: (D, ROW).
     calls: (n, ROW) for the widest operation, and one spare at the end. Other shapes as in sweep_forward.
+
+    Returns how far the forward sweep's assumptions were off, and whether any edge is in trouble.
     """
     spare = calls.shape[0] - 1
+    unsettled = 0.0
+    hot = False
     for at in range(service_order.shape[0] - 1, -1, -1):
         service = service_order[at]
         first_pool = pool_start[service]
@@ -988,12 +1086,14 @@ def sweep_backward(
             ops[o, O_HOT] = 0.0
             for e in range(first, edge_start[o + 1]):
                 failing = edge_required[e] != 0 and edge_publish[e] == 0
-                _evaluate_edge(
+                off = _evaluate_edge(
                     e, edge_callee[e], edge_timeout_s[e], edge_delay_s[e], edge_retries[e], edge_backoff_s[e],
                     failing, rows, edges, attempt, calls[e - first], out_edge,
                 )  # fmt: skip
                 if edges[E_HOT, e] != 0.0:
                     ops[o, O_HOT] = 1.0
+                    unsettled = max(unsettled, off)
+                    hot = True
             for i in range(ROW):
                 row[i] = 0.0
             if ready <= 0.0:
@@ -1039,6 +1139,7 @@ def sweep_backward(
                         q = queue_start[k] + (pool if station_shared[k] == 0 else 0)
                         _lose(frame, queues[q, Q_BLOCK], 0.0)
                         frame[16] += (frame[0] + frame[4]) * queues[q, Q_MARGINAL]
+                        frame[20] += (frame[0] + frame[4]) * queues[q, Q_LEAD]
                         w1 = queues[q, Q_WAIT]
                         w2 = queues[q, Q_WAIT + 1]
                         w3 = queues[q, Q_WAIT + 2]
@@ -1052,8 +1153,15 @@ def sweep_backward(
                             limit_s = visit_timeout_s[visit]
                             if limit_s < 1e300:
                                 late, b1, b2, b3 = truncate(w1, w2, w3, limit_s)
-                                contents[m, M_LATE] = late
-                                _lose(frame, late, limit_s)
+                                # In overload the queue itself says who waits in vain.
+                                demand = queues[q, Q_FLOW] * queues[q, Q_SERVICE]
+                                if demand > 0.95 * queue_servers[q]:
+                                    block = queues[q, Q_BLOCK]
+                                    late = queues[q, Q_IMPATIENT] / max(1.0 - block, 1e-12)
+                                    contents[m, M_LATE] = 0.0
+                                else:
+                                    contents[m, M_LATE] = late
+                                _lose(frame, min(late, 1.0), limit_s)
                                 w1 = b1
                                 w2 = max(b2 - b1 * b1, 0.0)
                                 w3 = b3 - 3.0 * b1 * b2 + 2.0 * b1 * b1 * b1
@@ -1067,7 +1175,11 @@ def sweep_backward(
                         body = calls[spare]
                         mean = body[0] * body[1] + body[4] * body[5] + body[9] + body[13]
                         second = body[0] * body[2] + body[4] * body[6] + body[10] + body[14]
-                        contents[m, M_HOLD] = mean
+                        held_s = max(mean + body[20], 0.1 * mean)
+                        if queues[queue_start[visit_station[code_a[pc]]], Q_LEAD] != 0.0 or body[20] != 0.0:
+                            unsettled = max(unsettled, abs(held_s - contents[m, M_HOLD]) / (held_s + 1e-3))
+                            hot = True
+                        contents[m, M_HOLD] = held_s
                         contents[m, M_HOLD + 1] = max(second - mean * mean, 0.0)
                         contents[m, M_HOLD_MARGINAL] = body[16]
                         depth -= 1
@@ -1089,10 +1201,14 @@ def sweep_backward(
                 _mix_in(row, share, calls[spare])
             _finish_row(o, row, out_op)
     for j in range(journeys):
-        _evaluate_edge(
+        off = _evaluate_edge(
             j, edge_callee[j], edge_timeout_s[j], edge_delay_s[j], edge_retries[j], edge_backoff_s[j], True,
             rows, edges, attempt, calls[spare], out_edge,
         )  # fmt: skip
+        if edges[E_HOT, j] != 0.0:
+            unsettled = max(unsettled, off)
+            hot = True
+    return unsettled, hot
 
 
 @inlined
@@ -1104,6 +1220,7 @@ def _mix_in(row: F64, share: float, part: F64) -> None:
             row[i] += share * part[at] * part[i]
     for i in range(8, 17):
         row[i] += share * part[i]
+    row[20] += share * part[20]
 
 
 @kernel
@@ -1114,7 +1231,8 @@ def _finish_row(o: int, row: F64, out_op: F64) -> None:
             for i in range(at + 1, at + 4):
                 row[i] /= row[at]
     spread = sqrt(max(row[2] - row[1] * row[1], 0.0))
-    row[17] = row[1] + CERTAIN_SIGMAS * spread if row[0] >= 1.0 - CALM_SHARE else np.inf
+    calm = row[0] >= 1.0 - CALM_SHARE and abs(row[20]) <= LEAD_MAX * row[1]
+    row[17] = row[1] + CERTAIN_SIGMAS * spread if calm else np.inf
     answered = row[0] + row[4] + row[8]
     mean = 0.0
     if answered > 1e-12:
@@ -1188,7 +1306,7 @@ def _evaluate_calm(
         elif kind == WORK:
             visit = code_a[pc]
             q = queue_start[visit_station[visit]]
-            if queues[q, Q_BLOCK] != 0.0:
+            if queues[q, Q_BLOCK] != 0.0 or queues[q, Q_LEAD] != 0.0:
                 calm = False
             s = visit_mean_s[visit] / pool_speed[p]
             variance = s * s * visit_cv2[visit]

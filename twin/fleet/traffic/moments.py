@@ -14,6 +14,7 @@ An *outcome row* says how one request, or one whole call, ends:
     17      a timeout above this changes nothing; inf where some share does not end well
     18      mean duration of requests that were answered, well or not
     19      p99 of the same
+    20      seconds that who begins now will take longer than who ends now has taken
 
 Why two classes end well: a fit of one gamma to "20 ms, or 1 s time-out and 20 ms" predicts time-outs one
 level up that nobody sees, and so a collapse that does not happen.
@@ -43,7 +44,7 @@ __all__ = [
     "two_part_quantile",
 ]
 
-ROW: Final = 20  # figures in an outcome row
+ROW: Final = 21  # figures in an outcome row
 TINY: Final = 1e-12
 SKEW_MAX: Final = 4.0  # Wilson and Hilferty's approximation is poor beyond.
 SKEW_MIN: Final = 0.02  # Below, the gamma is a normal to four digits, and its shift would cancel badly.
@@ -209,6 +210,7 @@ def compose(frame: F64, p: float, row: F64, required: bool) -> None:
     qf = row[8]
     qj = row[12]
     frame[16] += p * row[16] * (frame[0] + frame[4])
+    frame[20] += p * row[20] * (frame[0] + frame[4])
     if qb + qf + qj <= TINY and frame[4] <= TINY:  # Calm: one class goes in, one comes out.
         _lengthen(frame, 0, p * row[1], p * row[2], p * row[3])
         return
@@ -302,7 +304,8 @@ def attempt_outcome(row: F64, timeout_s: float, delay_s: float, out: F64) -> Non
 
     out: (24,) 0..3 shares ok, failed, rejected, timed out; 4 mean time until the caller knows, 5 mean
     time that work goes on after a time-out; 6..9 ok without trouble and its raw moments, 10..13 ok after
-    trouble, 14..17 not ok: share, and raw moments times share.
+    trouble, 14..17 not ok: share, and raw moments times share; 18 how much longer than their past
+    those in flight will take.
     """
     for i in range(24):
         out[i] = 0.0
@@ -350,7 +353,34 @@ def attempt_outcome(row: F64, timeout_s: float, delay_s: float, out: F64) -> Non
         out[17] += timed_out * timeout_s * timeout_s * timeout_s
         out[5] = max(mean_whole - mean_known, 0.0) / timed_out
     out[4] = mean_known
-    # Shares sum to one to rounding; the ledger wants it to the last digit, so ok takes the rest.
+    # The ledger wants rates. Those who end now began when the queues were shorter (or longer): each class
+    # leaves at the rate share/(time that it will take), so that a blocked callee answers nobody, and the
+    # shares of those who end now follow from the rates.
+    lead = max(row[20], -0.9 * mean_known)
+    if abs(lead) > 1e-9 and mean_known > 1e-12:
+        through = (out[0] + out[1]) / (mean_known + lead)
+        away = out[2] / mean_known
+        late_rate = timed_out / mean_known
+        total = through + away + late_rate
+        if total > 1e-12:
+            w_through = 1.0 / ((mean_known + lead) * total)
+            w_other = 1.0 / (mean_known * total)
+            failed_before = out[1]
+            scale_failed = out[14]
+            out[0] *= w_through
+            out[1] *= w_through
+            out[2] *= w_other
+            out[3] *= w_other
+            out[6] *= w_through
+            out[10] *= w_through
+            out[14] = failed_before * w_through + (scale_failed - failed_before) * w_other
+            if scale_failed > 1e-300:
+                ratio = out[14] / scale_failed
+                out[15] *= ratio
+                out[16] *= ratio
+                out[17] *= ratio
+            out[4] = 1.0 / total
+    out[18] = min(out[4], max(timeout_s, mean_known)) - mean_known
 
 
 @kernel
@@ -368,6 +398,7 @@ def call_outcome(attempt: F64, retries: int, backoff_s: float, marginal: float, 
     out_row[2] = attempt[8]
     out_row[3] = attempt[9]
     out_row[16] = marginal
+    out_row[20] = attempt[18]
     m0 = attempt[10]
     m1 = m0 * attempt[11]
     m2 = m0 * attempt[12]

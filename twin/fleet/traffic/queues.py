@@ -9,6 +9,10 @@ C is Erlang's chance to wait, g the factor of Allen and Cunneen (1990) for servi
 exponential. We solve for y = ρ/(1-ρ) instead of ρ: bounded derivatives in calm and in a backlog of 10⁶.
 One implicit Euler step a tick; what leaves is what came in minus what stayed, so requests are conserved.
 
+Two waits. In a growing backlog, whoever leaves now came when it was shorter: he has waited m/λ (Little
+1961, with λ averaged over the wait), whereas whoever comes now will wait m/(cμ). How requests end now is
+the first; how fast they end is the second. In a steady state both are one.
+
 Noise. Arrivals come twice: expected, and as drawn. In calm the stationary formula already holds the noise
 of arrivals, so only the expectation drives m; in a backlog nothing forgets, so the draw does. Between
 them the draw's share is ρ⁸. (Driving m by the draw always would add up to half the queue a second time.)
@@ -23,9 +27,13 @@ from twin.fleet.traffic.erlang import POINTS
 from twin.fleet.traffic.jit import inlined, kernel
 
 __all__ = [
+    "Q_ARRIVAL",
     "Q_BLOCK",
     "Q_BUSY",
     "Q_FLOW",
+    "Q_IMPATIENT",
+    "Q_LEAD",
+    "Q_LET_IN",
     "Q_MARGINAL",
     "Q_NUMBER",
     "Q_SCV",
@@ -50,7 +58,11 @@ Q_MARGINAL: Final = 8  # seconds of wait added by one more arrival a second
 Q_BLOCK: Final = 9  # share of arrivals that find the queue full
 Q_BUSY: Final = 10  # mean servers in use
 Q_SCV: Final = 11  # squared coefficient of variation of the service times
-Q_WIDTH: Final = 12
+Q_ARRIVAL: Final = 12  # arrivals a second, averaged over as long as the wait is
+Q_LEAD: Final = 13  # seconds that whoever comes now will wait longer than whoever leaves now has waited
+Q_IMPATIENT: Final = 14  # share of arrivals that will give up waiting, as Q_BLOCK is of those turned away
+Q_LET_IN: Final = 15  # expected visitors a second that got a server, last tick
+Q_WIDTH: Final = 16
 
 WAIT_FOR_EVER_S: Final = 1e6  # of a queue without servers
 CALM_UTILISATION: Final = 0.8
@@ -158,11 +170,18 @@ def _full_queue(
 
 
 @inlined
-def _set_wait(queues: F64, q: int, y: float, v: float, rate: float, g: float, tables: F64, row: int) -> None:
-    """The wait of an arrival that meets the state y, v. Source of the cumulants: exponential given C."""
+def _set_wait(
+    queues: F64, q: int, y: float, v: float, rate: float, g: float, past: float, tables: F64, row: int
+) -> None:
+    """The wait of whoever leaves a queue in the state y, v; source of the cumulants: exponential given C.
+
+    past: how that wait compares with the wait of whoever comes.
+    """
     rho = y / (1.0 + y)
     chance, _ = _wait_chance(tables, row, rho)
-    given = g * (1.0 + y) / rate  # mean wait of those who wait
+    coming = g * (1.0 + y) / rate  # mean wait of those who wait
+    given = coming * past
+    queues[q, Q_LEAD] = chance * (coming - given)
     stationary = g * _number_variance(tables, row, rho) * (1.0 + y) * (1.0 + y)
     narrow = min(v / stationary, 1.0) if stationary > 0.0 else 1.0
     queues[q, Q_WAIT] = chance * given
@@ -172,21 +191,34 @@ def _set_wait(queues: F64, q: int, y: float, v: float, rate: float, g: float, ta
     )
 
 
+@inlined
+def _past(leaving_rps: float, arrival_rps: float, waited_s: float, number: float, dt_s: float) -> float:
+    """The wait of whoever leaves, over the wait of whoever comes: m/λ over m/(departures a second).
+
+    Nobody can have waited longer than whoever left a tick ago, and the tick.
+    """
+    if leaving_rps <= 0.0 or number <= 0.0:
+        return 1.0
+    most = (waited_s + dt_s) * leaving_rps / number if dt_s > 0.0 else 1e300
+    ratio = leaving_rps / arrival_rps if arrival_rps > 0.0 else 1e300
+    return min(ratio, most) if number > 1.0 else min(ratio, 1.0)
+
+
 @kernel
 def refresh_queue(queues: F64, q: int, c: float, tables: F64, row: int) -> None:
     """After servers or speeds changed: the wait that the same number in system means now."""
     s = queues[q, Q_SERVICE]
     if c <= 0.0:
-        queues[q, Q_WAIT] = WAIT_FOR_EVER_S
-        queues[q, Q_WAIT + 1] = 0.0
-        queues[q, Q_WAIT + 2] = 0.0
+        queues[q, Q_LEAD] = WAIT_FOR_EVER_S
         return
     if s <= 1e-12:
         return
     g = 0.5 * (1.0 + queues[q, Q_SCV])
     y = _solve_y(queues[q, Q_NUMBER], c, g, 0.0, queues[q, Q_Y], tables, row)
     queues[q, Q_Y] = y
-    _set_wait(queues, q, y, queues[q, Q_VARIANCE], c / s, g, tables, row)
+    leaving = c * y / ((1.0 + y) * s)
+    past = _past(leaving, queues[q, Q_ARRIVAL], queues[q, Q_WAIT], queues[q, Q_NUMBER], 0.0)
+    _set_wait(queues, q, y, queues[q, Q_VARIANCE], c / s, g, past, tables, row)
 
 
 @kernel
@@ -199,6 +231,7 @@ def step_queue(
     drawn: float,
     s: float,
     scv: float,
+    patience_s: float,
     dt_s: float,
     tables: F64,
     row: int,
@@ -206,10 +239,14 @@ def step_queue(
     """Advance queue q by a tick; returns (expected departures, departures, rejections), in requests.
 
     queues: (Q, Q_WIDTH). c: servers. limit: places to wait. expected, drawn: arrivals. s, scv: mean and
-    squared coefficient of variation of a service.
+    squared coefficient of variation of a service. patience_s: how long a visitor waits at most. Who will
+    give up waiting (Q_IMPATIENT of the arrivals) is returned among the rejections.
     """
     before = queues[q, Q_NUMBER]
-    queues[q, Q_FLOW] = expected / dt_s
+    flow = expected / dt_s
+    queues[q, Q_FLOW] = flow
+    queues[q, Q_IMPATIENT] = 0.0
+    memory = dt_s / (dt_s + max(queues[q, Q_WAIT], 0.0))  # weight of this tick in the arrivals so far
     queues[q, Q_SERVICE] = s
     queues[q, Q_SCV] = scv
     queues[q, Q_BLOCK] = 0.0
@@ -220,9 +257,12 @@ def step_queue(
         queues[q, Q_BLOCK] = turned_away / drawn if drawn > 0.0 else (1.0 if before >= limit else 0.0)
         queues[q, Q_NUMBER] = after
         queues[q, Q_VARIANCE] += drawn
-        queues[q, Q_WAIT] = WAIT_FOR_EVER_S
+        queues[q, Q_ARRIVAL] += ((drawn - turned_away) / dt_s - queues[q, Q_ARRIVAL]) * memory
+        # Nobody leaves; whoever would, has waited since before the block.
+        queues[q, Q_WAIT] = min(after / max(queues[q, Q_ARRIVAL], 1e-9), queues[q, Q_WAIT] + dt_s)
         queues[q, Q_WAIT + 1] = 0.0
         queues[q, Q_WAIT + 2] = 0.0
+        queues[q, Q_LEAD] = WAIT_FOR_EVER_S
         queues[q, Q_MARGINAL] = 0.0
         queues[q, Q_BUSY] = 0.0
         return 0.0, 0.0, turned_away
@@ -231,12 +271,15 @@ def step_queue(
         queues[q, Q_VARIANCE] = 0.0
         for i in range(Q_WAIT, Q_SCV):
             queues[q, i] = 0.0
+        queues[q, Q_ARRIVAL] = flow
+        queues[q, Q_LEAD] = 0.0
         return before + expected, before + drawn, 0.0
     g = 0.5 * (1.0 + scv)
     rate = c / s
-    flow = expected / dt_s
     rho = flow / rate
-    if limit <= SHORT_QUEUE_MAX and limit < drawn + before and rho > 0.1:
+    # A short queue settles within the tick: it fills at the surplus, or else wanders like √(2·rate·t).
+    settles = limit * limit < rate * dt_s or 2.0 * limit < (flow - rate) * dt_s
+    if settles and limit <= SHORT_QUEUE_MAX and rho > 0.1:
         after = _full_queue(queues, q, c, limit, flow, s, tables, row)
         turned_away = drawn * queues[q, Q_BLOCK]
         kept = before + drawn - turned_away
@@ -244,6 +287,8 @@ def step_queue(
         queues[q, Q_NUMBER] = after
         queues[q, Q_VARIANCE] = queues[q, Q_WAIT + 1] * rate * rate
         queues[q, Q_Y] = rho / max(1.0 - rho, 1e-3)
+        queues[q, Q_LEAD] = 0.0
+        queues[q, Q_ARRIVAL] = flow * (1.0 - queues[q, Q_BLOCK])
         left = max(before + expected * (1.0 - queues[q, Q_BLOCK]) - after, 0.0)
         return left, kept - after, turned_away
     if rho < CALM_UTILISATION:
@@ -259,6 +304,8 @@ def step_queue(
             queues[q, Q_NUMBER] = after
             queues[q, Q_VARIANCE] = spread
             queues[q, Q_Y] = rho * rest
+            queues[q, Q_LEAD] = 0.0
+            queues[q, Q_ARRIVAL] = flow
             queues[q, Q_WAIT] = chance * given
             queues[q, Q_WAIT + 1] = chance * (2.0 - chance) * given * given
             queues[q, Q_WAIT + 2] = chance * (6.0 - chance * (6.0 - 2.0 * chance)) * given * given * given
@@ -279,14 +326,23 @@ def step_queue(
     chance, slope = _wait_chance(tables, row, rho)
     after = c * rho + g * chance * y
     turned_away = 0.0
-    top = c + limit
+    top = c + min(limit, rate * patience_s)
     if after > top:
         turned_away = min(after - top, drawn)
-        after = top
+        after = max(top, after - turned_away)
         y = _solve_y(after, c, g, 0.0, y, tables, row)
         rho = y / (1.0 + y)
         chance, slope = _wait_chance(tables, row, rho)
-        queues[q, Q_BLOCK] = turned_away / drawn if drawn > 0.0 else 0.0
+        if drawn > 0.0:
+            # Those who wait in vain take places too: what the limit leaves over is turned away at once.
+            doomed = 0.0
+            if patience_s < 1e300:
+                doomed = turned_away
+                if limit < 1e300:
+                    places = max(limit - rate * patience_s, 0.0)
+                    doomed = min(turned_away, places * dt_s / max(patience_s, 1e-9))
+            queues[q, Q_IMPATIENT] = doomed / drawn
+            queues[q, Q_BLOCK] = (turned_away - doomed) / drawn
     kept = before + drawn - turned_away
     after = min(after, kept)
     # Averages over the tick, for whoever arrives in it.
@@ -300,12 +356,18 @@ def step_queue(
     stationary = g * _number_variance(tables, row, rho) / per_y
     pull = max(left, 0.0) / dt_s / stationary if stationary > 1e-12 else 1e12
     v_before = queues[q, Q_VARIANCE]
-    v = (v_before + dt_s * (came + max(left, 0.0)) / dt_s) / (1.0 + 2.0 * dt_s * pull)
+    # What the draw has told is no longer uncertain.
+    v = (v_before + came * (1.0 - share) + max(left, 0.0)) / (1.0 + 2.0 * dt_s * pull)
     v_mid = v + (v_before - v) * mid + change * change / 12.0 / (1.0 + dt_s * relax)
     queues[q, Q_NUMBER] = after
     queues[q, Q_VARIANCE] = v
     queues[q, Q_Y] = y
-    _set_wait(queues, q, y_mid, v_mid, rate, g, tables, row)
+    accepted = max(came - turned_away, 0.0) / dt_s
+    queues[q, Q_ARRIVAL] += (accepted - queues[q, Q_ARRIVAL]) * memory
+    number_mid = after - change * mid
+    leaving = max(left, 0.0) / dt_s
+    past = _past(leaving, queues[q, Q_ARRIVAL], queues[q, Q_WAIT], number_mid, dt_s)
+    _set_wait(queues, q, y_mid, v_mid, rate, g, past, tables, row)
     queues[q, Q_MARGINAL] = (dt_s / (1.0 + dt_s * relax)) / rate * chance
     queues[q, Q_BUSY] = c * rho
     return max(left, 0.0), kept - after, turned_away

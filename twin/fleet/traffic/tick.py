@@ -29,10 +29,12 @@ from twin.fleet.traffic.kernels import (
     X_ROWS,
     Y_FAILED,
     Y_ROWS,
+    keep_state,
     read_utilisation,
     refresh_queues,
     sweep_backward,
     sweep_forward,
+    take_back,
 )
 from twin.fleet.traffic.moments import ROW
 from twin.fleet.traffic.network import CALLS, END, WORK, Network
@@ -42,6 +44,8 @@ from twin.spec.units import NS_PER_S
 
 __all__ = ["TickEngine"]
 
+CORRECTIONS_MAX: Final = 2
+UNSETTLED: Final = 0.01
 MARGIN: Final = 16  # rows of work space beyond what a program can need
 SAVED: Final = ("edges", "contents", "queues", "ops", "rows")
 
@@ -95,15 +99,19 @@ class TickEngine:
         self._uniform = np.zeros(len(network.journeys))
         self._stack = np.zeros((0, 5))
         self._blocks: list[F64] = []
+        self._kept = np.zeros(0)
+        self._hot = True
 
     def advance(self, conditions: Conditions, *, now_ns: int, dt_ns: int) -> Sample:
         """Move every request by `dt_ns`. Raises BadInput if the conditions do not fit this fleet."""
         if dt_ns <= 0:
             raise BadInput(f"a tick of {dt_ns} ns", "time only goes forwards", "give a positive dt_ns")
         dt_s = dt_ns / NS_PER_S
+        before = self._layout
         lost = self._adopt(conditions)
         layout = self._layout
         assert layout is not None
+        changed = layout is not before
         sample, out_edge, out_op = self._new_sample(dt_s, len(layout.pool_key))
         uniforms(
             self.seed,
@@ -115,8 +123,18 @@ class TickEngine:
         )
         draw_arrivals(self._uniform, conditions.journey_rate_rps, dt_s, self._drawn)
         self._ticks += 1
+        troubled = self._hot or changed
+        if troubled:
+            self._keep_state()
         self._sweep_forward(conditions, layout, sample, dt_s, out_edge, out_op)
-        self._sweep_backward(conditions, layout, out_edge, out_op)
+        unsettled, self._hot = self._sweep_backward(conditions, layout, out_edge, out_op)
+        # The forward sweep took the last tick's figures for granted. Where they have moved, take it again.
+        for _ in range(CORRECTIONS_MAX if troubled else 0):
+            if unsettled <= UNSETTLED:
+                break
+            take_back(self._kept, self._edges, self._contents, self._queues, self._ops)
+            self._sweep_forward(conditions, layout, sample, dt_s, out_edge, out_op)
+            unsettled, self._hot = self._sweep_backward(conditions, layout, out_edge, out_op)
         if lost is not None:
             out_op[Y_FAILED] += lost
         read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, sample.pool_utilisation)
@@ -126,7 +144,7 @@ class TickEngine:
         """Every array that the next tick reads."""
         arrays: dict[str, NDArray[np.generic]] = {
             "identity": np.frombuffer(bytes.fromhex(self.network.digest), dtype=np.uint8).copy(),
-            "counters": np.array([self.seed, self.replication, self._ticks], dtype=np.int64),
+            "counters": np.array([self.seed, self.replication, self._ticks, self._hot], dtype=np.int64),
         }
         for name in SAVED:
             arrays[name] = getattr(self, f"_{name}").copy()
@@ -155,7 +173,8 @@ class TickEngine:
                 f"it does not fit the call graph of {self.network.fleet_name!r}",
                 "load it into an engine of the fleet that it was saved from",
             )
-        self.seed, self.replication, self._ticks = counters
+        self.seed, self.replication, self._ticks = counters[:3]
+        self._hot = bool(counters[3])
         for name, array in state.items():
             setattr(self, f"_{name}", array)
         self._layout = None
@@ -337,6 +356,12 @@ class TickEngine:
 
     # Sweeping, and what comes out.
 
+    def _keep_state(self) -> None:
+        size = self._edges.size + self._contents.size + self._queues.size + self._ops.size
+        if len(self._kept) < size:
+            self._kept = np.zeros(size)
+        keep_state(self._edges, self._contents, self._queues, self._ops, self._kept)
+
     def _sweep_forward(
         self, conditions: Conditions, layout: _Layout, sample: Sample, dt_s: float, out_edge: F64, out_op: F64
     ) -> None:
@@ -356,15 +381,18 @@ class TickEngine:
             out_edge, out_op, sample.station_busy, sample.station_capacity, sample.station_queue,
         )  # fmt: skip
 
-    def _sweep_backward(self, conditions: Conditions, layout: _Layout, out_edge: F64, out_op: F64) -> None:
+    def _sweep_backward(
+        self, conditions: Conditions, layout: _Layout, out_edge: F64, out_op: F64
+    ) -> tuple[float, bool]:
         n = self.network
-        sweep_backward(
+        return sweep_backward(
             n.service_order, n.op_start, self._op_flat, n.edge_start, n.edge_callee, n.edge_probability,
             n.edge_required, n.edge_publish, n.station_shared, n.visit_station, n.visit_mean_s, n.visit_cv2,
             n.visit_timeout_s, n.code_start, n.code_kind, n.code_a, n.code_b, n.code_x,
             layout.pool_start, conditions.pool_ready, conditions.pool_speed, conditions.pool_error_ratio,
             conditions.edge_timeout_s, conditions.edge_retries, conditions.edge_backoff_s,
-            conditions.edge_delay_s, conditions.op_shed_ratio, layout.queue_start, layout.content_start,
+            conditions.edge_delay_s, conditions.op_shed_ratio, layout.queue_start, layout.queue_servers,
+            layout.content_start,
             self._queues, self._edges, self._contents, self._ops, self._rows, self._frames, self._calls,
             self._attempt, out_edge, out_op, len(n.journeys),
         )  # fmt: skip

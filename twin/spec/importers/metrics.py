@@ -302,20 +302,18 @@ class _Editor:
             return
         prior = PRIORS[Role.APP].timeout_s
         call = Call(target=op_id(target, callee.operations[0].name), timeout_s=prior.value)
-        beliefs = dict(self.fleet.beliefs)
-        services: list[Service] = []
-        for service in self.fleet.services:
-            if service.id == source:
-                service = replace(
-                    service, operations=tuple(replace(o, steps=_with_call(o.steps, call)) for o in service.operations)
-                )
-            services.append(service)
-        self.fleet = replace(self.fleet, services=tuple(services))
-        for op, path, _ in self._calls(source):
-            last = [p for o, p, c in self._calls(source) if o == op and c == call][-1]
-            if path == last:
-                beliefs[f"{path}timeout_s"] = Belief(source=Source.PRIOR, spread=prior.spread)
-        self.fleet = replace(self.fleet, beliefs=MappingProxyType(beliefs))
+        self.fleet = replace(
+            self.fleet,
+            services=tuple(
+                replace(s, operations=tuple(replace(o, steps=_with_call(o.steps, call)) for o in s.operations))
+                if s.id == source
+                else s
+                for s in self.fleet.services
+            ),
+        )
+        added = {f"{path}timeout_s" for _, path, other in self._calls(source) if other == call}
+        beliefs = dict.fromkeys(added, Belief(source=Source.PRIOR, spread=prior.spread))
+        self.fleet = replace(self.fleet, beliefs=MappingProxyType({**self.fleet.beliefs, **beliefs}))
 
     def _set(self, values: dict[str, float]) -> None:
         beliefs = dict(self.fleet.beliefs)
