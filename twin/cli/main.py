@@ -68,9 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point. Every error of ours becomes three lines and its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        cli.main(args=arguments, standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        code = cli.main(args=arguments, standalone_mode=False)  # An Exit comes back as its code.
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "twin"
         _complain("the command cannot be understood", error.format_message(), f"{command} --help", 2, arguments)
@@ -80,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(0)
     except Exception as error:
         _report(error, arguments)
-    sys.exit(0)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _report(error: Exception, arguments: list[str]) -> None:

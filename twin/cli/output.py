@@ -1,11 +1,9 @@
-"""What a person sees: progress bars on a terminal only, one line a stage without one, files written whole."""
+"""What a person sees: text or one JSON object, progress bars on a terminal only, files written whole."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,9 @@ from typing import Any
 
 import click
 
-__all__ = ["StageProgress", "emit", "progress", "write_bytes", "write_text"]
+from twin.spec.atomic import replace_file
+
+__all__ = ["StageProgress", "emit", "progress", "write_text"]
 
 
 def emit(as_json: bool, data: Any, text: str) -> None:
@@ -21,24 +21,9 @@ def emit(as_json: bool, data: Any, text: str) -> None:
     click.echo(json.dumps(data, sort_keys=True) if as_json else text)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically: after a crash there is the old one or the new one, never half of either."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically."""
-    write_bytes(path, text.encode())
+    replace_file(path, text.encode())
 
 
 class StageProgress:

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin.cli.output import write_bytes
-from twin.spec.errors import BadInput, ComponentMissing, PromoterActive
+from twin.spec.errors import ComponentMissing, PromoterActive
 
 if TYPE_CHECKING:
     from twin.fleet.world import World
@@ -24,23 +23,20 @@ __all__ = ["locked_world", "open_world", "save_world"]
 
 def open_world(target: str) -> World:
     """The World in a file. Raises BadInput; ComponentMissing for a live cluster, which needs an adapter."""
-    from twin.fleet.world import World
+    from twin.fleet.world_file import load_world
 
     if target.startswith("kube:"):
         raise ComponentMissing(
             f"cannot reach {target}", "this version has no adapter for live clusters", "give a saved World's file"
         )
-    path = Path(target)
-    if not path.is_file():
-        raise BadInput(
-            f"cannot read {target}", "there is no such file", "make one: twin world new fleet.yaml -o prod.world"
-        )
-    return World.restore(path.read_bytes())
+    return load_world(Path(target))
 
 
 def save_world(target: str, world: World) -> None:
     """Replace the World's file, whole."""
-    write_bytes(Path(target), world.save())
+    from twin.fleet.world_file import store_world
+
+    store_world(Path(target), world)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from statistics import NormalDist
 from twin.fleet.draws import Purpose, entity_of, uniform
 from twin.fleet.world import World
 from twin.spec.fleet import Belief, Source
+from twin.spec.ids import op_id
+from twin.spec.parameters import journey_path, op_path
 
 __all__ = ["count_by_source", "vary"]
 
@@ -29,12 +31,12 @@ def vary(world: World, replication: int) -> None:
         spreads = [
             belief.spread
             for operation in service.operations
-            if (belief := beliefs.get(f"{service.id}:{operation.name} work")) is not None
+            if (belief := beliefs.get(op_path(op_id(service.id, operation.name), "work", 0, "mean_s"))) is not None
         ]
         if spreads:
             state.service_speed[index] = 1.0 / _factor(state.seed, replication, service.id, max(spreads))
     for index, journey in enumerate(world.fleet.journeys):
-        belief = beliefs.get(f"user:{journey.name} rate")
+        belief = beliefs.get(journey_path(journey.name, "rate_rps"))
         if belief is not None:
             state.journey_scale[index] = _factor(state.seed, replication, f"user:{journey.name}", belief.spread)
     state.pools_due_ns = min(state.pools_due_ns, state.now_ns)

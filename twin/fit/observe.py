@@ -35,8 +35,9 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
-from twin.spec.ids import JourneyName, OpId, ServiceId
-from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
+from twin.spec.ids import JourneyName, OpId, ServiceId, op_id
+from twin.spec.parameters import journey_path, op_path, service_path, station_path
+from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
 from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
 
 __all__ = ["WINDOW_S", "observe"]
@@ -152,13 +153,13 @@ def _service(
     service = _id(workload)
     container = workload["spec"]["template"]["spec"]["containers"][0]
     limits = json.loads(workload["metadata"]["annotations"].get(_LIMITS, "{}"))
-    beliefs[f"{service} start_s"] = Belief(source=Source.PRIOR, spread=START_SPREAD)
+    beliefs[service_path(service, "start_s")] = Belief(source=Source.PRIOR, spread=START_SPREAD)
     update = workload["spec"].get("strategy", {}).get("rollingUpdate", {})
     return Service(
         id=service,
         kind=WorkloadKind(workload["kind"]),
         operations=_operations(service, limits, routes, seen, beliefs),
-        stations=_stations(service, limits, container, beliefs),
+        stations=_stations(service, limits, beliefs),
         replicas=int(workload["spec"].get("replicas", 1)),
         image=container["image"],
         env=MappingProxyType({e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}),
@@ -196,15 +197,19 @@ def _operations(
         stats = seen.operations.get((service, name))
         if stats is None or stats.rate_rps <= 0.0 or own_busy <= 0.0:
             mean_s, count = 0.005, 0.0
-            beliefs[f"{service}:{name} work"] = Belief(source=Source.PRIOR, spread=1.0)
+            belief = Belief(source=Source.PRIOR, spread=1.0)
         else:
             mean_s = max(stats.own_time_s * cores / own_busy, 1e-6)
             count = stats.rate_rps * seen.window_s
             spread = max(1.0 / math.sqrt(max(count, 1.0)), SPREAD_MIN)
-            beliefs[f"{service}:{name} work"] = Belief(source=Source.MEASURED, spread=spread)
-        beliefs[f"{service}:{name} work.cv"] = Belief(source=Source.PRIOR, spread=CV_SPREAD)
-        calls = _calls(service, name, stats, routes, seen, beliefs)
-        operations.append(Operation(name=name, steps=_program(name, Work(mean_s=mean_s), calls, limits)))
+            belief = Belief(source=Source.MEASURED, spread=spread)
+        op = op_id(service, name)
+        beliefs[op_path(op, "work", 0, "mean_s")] = belief
+        beliefs[op_path(op, "work", 0, "cv")] = Belief(source=Source.PRIOR, spread=CV_SPREAD)
+        calls = _calls(service, name, stats, routes, seen)
+        steps = _program(name, Work(mean_s=mean_s), calls, limits)
+        beliefs |= _call_beliefs(op, steps, stats, seen)
+        operations.append(Operation(name=name, steps=steps))
     return tuple(operations)
 
 
@@ -214,16 +219,11 @@ def _calls(
     stats: OperationStats | None,
     routes: Mapping[tuple[str, str], _Route],
     seen: _Seen,
-    beliefs: dict[str, Belief],
 ) -> list[Call | Publish]:
     edges = [e for e in seen.edges if (e.id.caller, e.id.caller_operation) == (service, operation)]
     calls: list[Call | Publish] = []
     for edge in sorted(edges, key=lambda e: e.id.position):
         ratio = seen.edge_rps[edge.id] / stats.rate_rps if stats and stats.rate_rps > 0.0 else 1.0
-        beliefs[f"{service}:{operation} -> {edge.id.callee}:{edge.id.callee_operation}"] = Belief(
-            source=Source.MEASURED,
-            spread=max(1.0 / math.sqrt(max(seen.edge_rps[edge.id] * seen.window_s, 1.0)), SPREAD_MIN),
-        )
         ratio = 1.0 if 0.98 <= ratio <= 1.02 else ratio  # "Every time", within what counting can tell.
         target = OpId(f"{edge.id.callee}:{edge.id.callee_operation}")
         repeats = max(math.ceil(ratio - 0.02), 1)
@@ -243,6 +243,23 @@ def _calls(
                 )
             )
     return calls
+
+
+def _call_beliefs(op: OpId, steps: tuple[Step, ...], stats: OperationStats | None, seen: _Seen) -> dict[str, Belief]:
+    """Ratios are measured; what is known of time-outs and retries is what the routes declare."""
+    beliefs: dict[str, Belief] = {}
+    counts = {"call": 0, "publish": 0}
+    rate = stats.rate_rps if stats else 0.0
+    for step in calls_of(steps):
+        kind = "call" if isinstance(step, Call) else "publish"
+        number, counts[kind] = counts[kind], counts[kind] + 1
+        calls = rate * step.probability * seen.window_s
+        spread = max(1.0 / math.sqrt(max(calls, 1.0)), SPREAD_MIN)
+        beliefs[op_path(op, kind, number, "probability")] = Belief(source=Source.MEASURED, spread=spread)
+        if kind == "call":
+            for figure in ("timeout_s", "retries", "backoff_s"):
+                beliefs[op_path(op, kind, number, figure)] = Belief(source=Source.DECLARED)
+    return beliefs
 
 
 def _program(
@@ -268,13 +285,11 @@ def _program(
     return tuple(steps)
 
 
-def _stations(
-    service: ServiceId, limits: Mapping[str, Any], container: Mapping[str, Any], beliefs: dict[str, Belief]
-) -> tuple[Station, ...]:
+def _stations(service: ServiceId, limits: Mapping[str, Any], beliefs: dict[str, Belief]) -> tuple[Station, ...]:
     stations = []
     for name in sorted(limits):
         entry = limits[name]
-        beliefs[f"{service} station {name}"] = Belief(source=Source.DECLARED)
+        beliefs[station_path(service, name)] = Belief(source=Source.DECLARED)
         stations.append(
             Station(
                 name=name,
@@ -292,7 +307,7 @@ def _journey(
     rate = seen.edge_rps[edge]
     route = routes.get((f"user.{edge.caller_operation}", edge.callee), _Route(10.0, Retry()))
     spread = max(1.0 / math.sqrt(max(rate * seen.window_s, 1.0)), SPREAD_MIN)
-    beliefs[f"user:{edge.caller_operation} rate"] = Belief(source=Source.MEASURED, spread=spread)
+    beliefs[journey_path(edge.caller_operation, "rate_rps")] = Belief(source=Source.MEASURED, spread=spread)
     return Journey(
         name=JourneyName(edge.caller_operation),
         target=OpId(f"{edge.callee}:{edge.callee_operation}"),

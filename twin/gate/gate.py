@@ -44,12 +44,13 @@ MODELLED_CANDIDATE_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`fleet` False leaves out stages 3, 4 and 6: the benchmark's "policy" gate."""
+    """`fleet` False leaves out stages 3, 4 and 6: the benchmark's "policy" gate. `mechanics` is stage 6."""
 
     replications: int = REPLICATIONS
     horizon_s: float = HORIZON_S
     jobs: int = 1
     fleet: bool = True
+    mechanics: bool = True
 
 
 class Progress(Protocol):
@@ -228,7 +229,12 @@ class Gate:
             for index, candidate in enumerate(candidates):
                 judgement = judge(services, rehearsal.nothing, rehearsal.arms[index], usual_ratio=scene.usual_ratio)
                 _settle(candidate, judgement, reproduced=suspect.fault is not None, rival=rank > 0, wall_s=wall_s)
-                if rank == 0 and candidate.outcome is not None and candidate.outcome.promotable:
+                if (
+                    self._settings.mechanics
+                    and rank == 0
+                    and candidate.outcome is not None
+                    and candidate.outcome.promotable
+                ):
                     result = _mechanics(situation, candidate)
                     candidate.stages.append(result)
                     if result.verdict is not StageVerdict.PASS:

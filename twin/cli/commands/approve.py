@@ -33,7 +33,9 @@ def command(receipt_file: Path, prod: str, key: Path, out: Path | None, as_json:
     checked = check(read_envelope_file(receipt_file), trusted, plant.clock.now_s())
     if checked.receipt.target != plant.name:
         raise BaseDrifted(
-            "the receipt is for another target", f"it names {checked.receipt.target}, not {plant.name}", "verify it here"
+            "the receipt is for another target",
+            f"it names {checked.receipt.target}, not {plant.name}",
+            "verify it here",
         )
     known = trusted.get(str(signer.public_key.keyid))
     if known is None:

@@ -32,7 +32,9 @@ def check(call_file: Path, as_json: bool) -> None:
         raise BadInput(f"cannot read {call_file}", str(error), "write JSON as policies/README.md says") from error
     decision = policies.load().decide(question)
     lines = [("allowed" if decision.allow else "DENIED") + f": {decision.reason}"]
-    lines += [f"  {'pass' if c.passed else 'FAIL'}  {c.name:<14} {c.reason} {c.source}".rstrip() for c in decision.checks]
+    lines += [
+        f"  {'pass' if c.passed else 'FAIL'}  {c.name:<14} {c.reason} {c.source}".rstrip() for c in decision.checks
+    ]
     emit(as_json, {"allow": decision.allow, "checks": [c.to_json() for c in decision.checks]}, "\n".join(lines))
     raise click.exceptions.Exit(0 if decision.allow else 5)
 

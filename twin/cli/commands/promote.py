@@ -63,8 +63,9 @@ def service_for(
     say: Callable[[str], None] = lambda _: None,
 ) -> PromotionService:
     """The promoter of a saved World: it saves the World's file at every move."""
-    import policies
     from agent.limits.guard import SqliteWriteGuard
+
+    import policies
     from twin.cli.home import home, journal_path, trusted_folder
     from twin.cli.targets import save_world
     from twin.fleet.plant import plant_of

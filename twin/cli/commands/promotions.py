@@ -40,7 +40,9 @@ def show(promotion_id: str, as_json: bool) -> None:
 
     entries = Journal(journal_path()).entries(promotion_id)
     if not entries:
-        raise BadInput(f"there is no promotion {promotion_id}", "the journal has none of that id", "twin promotions list")
+        raise BadInput(
+            f"there is no promotion {promotion_id}", "the journal has none of that id", "twin promotions list"
+        )
     rows = [{"number": e.number, "at_s": e.at_s, "kind": str(e.kind), "data": dict(e.data)} for e in entries]
     lines = [
         f"{row['number']:>4}  {row['at_s']:.0f}  {row['kind']:<13} "

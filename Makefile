@@ -1,0 +1,54 @@
+# Two commands for a newcomer: make demo, make test. Everything lives in .venv; nothing else is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= auto
+TWIN_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/twin/tools
+export TWIN_TOOLS
+
+.PHONY: demo test test-real real-tools lint types layers requirements docs bench clean
+
+demo: $(VENV)/.run ## watch two incidents, from alert to report
+	$(BIN)/twin demo
+
+test: $(VENV)/.dev ## every test that needs nothing but PyPI
+	$(BIN)/python -m pytest -n $(JOBS) -m "not real"
+
+test-real: $(VENV)/.dev ## plus those that need OPA and Chromium; says what is missing
+	$(BIN)/python -m pytest -n $(JOBS) -m real
+
+real-tools: ## build or install what PyPI does not carry, once, into a cache folder
+	sh deploy/tools/build-opa.sh
+	sh deploy/tools/install-debian.sh
+	$(PYTHON) deploy/tools/check.py
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+requirements: $(VENV)/.dev ## which test holds which requirement
+	$(BIN)/python tests/requirements.py
+
+bench: $(VENV)/.run ## the whole benchmark; takes a while
+	$(BIN)/twin bench run --suite core --out out/bench
+
+clean:
+	rm -rf $(VENV) out
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …" >&2; exit 11; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.run
