@@ -35,6 +35,7 @@ class Phase(StrEnum):
 class Settings:
     """How an agent goes about it; part of the context, so that a resumed incident goes on by the same rules.
 
+    `young_s`: an incident that nothing explains is looked at again, `evidence_s` later, while it is so young.
     `gated`: candidates go through a Verifier; without, they are written as they come (baselines only).
     `rounds_max`: how often the brain may propose; `gather_s`: how long a storm may grow before reasoning.
     """
@@ -45,6 +46,8 @@ class Settings:
     watch_s: float = 120.0
     promote_harmless: bool = False
     promotions_max: int = 3
+    young_s: float = 150.0
+    evidence_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
