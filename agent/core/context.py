@@ -64,13 +64,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A candidate and what became of it. `promoted` is empty if it never reached production."""
+    """A candidate and what became of it. `promoted` is empty if it never reached production. `stale`: the verdict
+    is about a production that is no more, or about an incident that was not reproduced; it may be asked anew."""
 
     change: Change
     round: int
     outcome: Outcome | None = None
     reason: str = ""
     promoted: str = ""
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +108,8 @@ class Context:
 
     @property
     def tried(self) -> tuple[str, ...]:
-        """Keys of all candidates that have been judged or written."""
-        return tuple(change_key(attempt.change) for attempt in self.attempts)
+        """Keys of all candidates that have been written, or judged by a verdict that still holds."""
+        return tuple(change_key(attempt.change) for attempt in self.attempts if not attempt.stale)
 
 
 def change_key(change: Change) -> str:

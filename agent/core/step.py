@@ -213,13 +213,15 @@ def _on_verified(context: Context, event: Verified) -> Step:
 def _is_young(context: Context) -> bool:
     """Few scrapes show it yet: that the twin cannot reproduce it may be for want of evidence."""
     age_s = context.updated_s - context.incident.onset_s
-    return age_s < context.settings.young_s and context.round < context.settings.rounds_max
+    return age_s < context.settings.young_s
 
 
 def _wait_for_evidence(context: Context) -> Step:
     """Look again a few scrapes later. Verdicts about what was not reproduced decide nothing: ask anew."""
     context = _noted(context, "not reproduced yet: waiting for more evidence")
-    context = replace(context, phase=Phase.HYPOTHESISE, attempts=_without(context, context.round))
+    now = context.round
+    stale = tuple(replace(a, stale=a.stale or (a.round == now and not a.promoted)) for a in context.attempts)
+    context = replace(context, phase=Phase.HYPOTHESISE, attempts=stale, round=context.round - 1)
     return _emit(context, partial(Gather, duration_s=context.settings.evidence_s))
 
 
@@ -249,6 +251,7 @@ def _write_ungated(context: Context) -> Step:
 
 def _on_promoted(context: Context, effect: Promote, event: Promoted) -> Step:
     key = change_key(effect.change)
+    drifted = event.outcome is PromotionOutcome.REFUSED and event.exit_code == DRIFT_EXIT_CODE
     told = f"{event.outcome}: {event.reason}" if event.reason else str(event.outcome)
     context = replace(
         context,
@@ -268,9 +271,8 @@ def _on_promoted(context: Context, effect: Promote, event: Promoted) -> Step:
         case PromotionOutcome.REFUSED:
             if not context.settings.gated and context.queue:
                 return _write_ungated(context)
-            if event.exit_code == DRIFT_EXIT_CODE:
-                # The verdict was about another production: the same changes may be proposed anew.
-                return _again(replace(context, attempts=_without(context, context.round)), "production drifted")
+            if drifted:
+                return _again(context, "production drifted")
             return _hand_over(context, f"promotion was refused: {event.reason}")
 
 
@@ -282,10 +284,6 @@ def _looks_over(context: Context) -> bool:
         and not context.promotions
         and not any(symptom.kind in coming_back for symptom in context.incident.symptoms)
     )
-
-
-def _without(context: Context, round_: int) -> tuple[Attempt, ...]:
-    return tuple(a for a in context.attempts if a.round != round_)
 
 
 def _on_relapse(context: Context, event: Relapsed) -> Step:
