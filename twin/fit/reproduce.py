@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaos.catalogue import compile_fault, complete, fault_type
+from twin.fit.cone import cone_of
 from twin.fleet.perturbation import Deploy, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -108,13 +109,15 @@ class Reproduction:
         return tuple(s for s in self.suspects if s.fault is not None and s.weight >= share * top)
 
 
-def set_scene(twin: Fleet, plant: Plant, incident: Incident) -> Scene:
-    """Take the incident's cone, what changed since the twin was built, and what production shows.
+def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterable[str] = ()) -> Scene:
+    """Take the incident's cone, what changed since the twin was built, and what production shows. `targets`
+    (of hypotheses and changes) belong to the cone too; those that are no services are passed over.
 
     The twin's clock is set to production's scrapes, so that the two are compared scrape by scrape.
     """
     now_s = plant.clock.now_s()
-    cone = _cone(twin, incident)
+    twin = cone_of(twin, [*incident.services, *_services_named(twin, targets)])
+    cone = _watched(twin, incident)
     probe = plant.telemetry.series(Metric.REQUESTS_RPS, cone[:1], start_s=now_s - 3600.0, end_s=now_s)
     onset_s = _onset(plant, incident, cone, now_s)
     before = probe.times_s[probe.times_s <= onset_s - LEAD_S]
@@ -233,7 +236,7 @@ def _distance(real: F64, model: F64, form: str) -> F64:
             return model - real
 
 
-def _cone(twin: Fleet, incident: Incident) -> tuple[ServiceId, ...]:
+def _watched(twin: Fleet, incident: Incident) -> tuple[ServiceId, ...]:
     """Services with symptoms, then those that call them or are called by them, in name order within each."""
     known = {service.id for service in twin.services}
     hit = [service for service in incident.services if service in known]
@@ -248,6 +251,18 @@ def _cone(twin: Fleet, incident: Incident) -> tuple[ServiceId, ...]:
                     near[service.id] = None
     rest = [service for service in sorted(near) if service not in hit]
     return tuple([*hit, *rest][:CONE_MAX]) or tuple(sorted(known))[:1]
+
+
+def _services_named(twin: Fleet, targets: Iterable[str]) -> list[ServiceId]:
+    """Services that a target names: itself, the ends of a route "namespace/caller--callee", a journey's entry."""
+    known = {service.id for service in twin.services}
+    entries = {str(journey.name): service_of(journey.target) for journey in twin.journeys}
+    found = []
+    for target in targets:
+        namespace, _, name = target.partition("/")
+        names = [target, *(f"{namespace}/{part}" for part in name.split("--")), entries.get(target, "")]
+        found += [ServiceId(one) for one in names if one in known]
+    return found
 
 
 def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: float) -> float:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from twin.change.moves import make_move, moves_of
 from twin.fit.beliefs import vary
+from twin.fit.cone import is_user
 from twin.fleet.plant import plant_of
 from twin.fleet.traffic.engine import Sample
 from twin.fleet.world import World
@@ -66,9 +67,12 @@ class _Recorder:
     def __init__(self, world: World, bins: int) -> None:
         network = world.blueprint.network
         self._op_service = network.op_service
-        services, journeys = len(world.fleet.services), len(world.fleet.journeys)
+        services = len(world.fleet.services)
         self._start_ns = world.now_ns
-        self._journeys = journeys
+        self._users = np.array(
+            [i for i, journey in enumerate(world.fleet.journeys) if is_user(journey)], dtype=np.int64
+        )
+        journeys = self._users.size
         self.let_down, self.users = np.zeros((bins, journeys)), np.zeros((bins, journeys))
         self.bad, self.asked = np.zeros((bins, services)), np.zeros((bins, services))
 
@@ -76,9 +80,9 @@ class _Recorder:
         row = (end_ns - self._start_ns - 1) // (BIN_S * NS_PER_S)
         if row >= self.bad.shape[0]:
             return
-        size, journeys = self.bad.shape[1], self._journeys
-        self.let_down[row] += sample.call_failed[:journeys] / BIN_S
-        self.users[row] += (sample.call_failed + sample.call_ok)[:journeys] / BIN_S
+        size, users = self.bad.shape[1], self._users
+        self.let_down[row] += sample.call_failed[users] / BIN_S
+        self.users[row] += (sample.call_failed + sample.call_ok)[users] / BIN_S
         self.bad[row] += np.bincount(self._op_service, sample.op_failed + sample.op_rejected, size) / BIN_S
         self.asked[row] += np.bincount(self._op_service, sample.op_arrivals, size) / BIN_S
 

@@ -21,7 +21,9 @@ def arm(*, down_until_s: float, bad_rps: float = 0.0, bad_s: float = 0.0, users_
     let_down = np.where(times < down_until_s, users_rps / 2, 0.0)[:, None]
     bad = np.zeros((BINS, 2))
     bad[times < bad_s, 1] = bad_rps
-    return Arm(let_down=let_down, users=users, bad=bad, asked=np.full((BINS, 2), 100.0), terminated_sessions=0, dropped=0)
+    return Arm(
+        let_down=let_down, users=users, bad=bad, asked=np.full((BINS, 2), 100.0), terminated_sessions=0, dropped=0
+    )
 
 
 NEVER = 10_000.0
@@ -64,6 +66,8 @@ def test_recovery_in_the_last_moment_is_none() -> None:
 def test_the_interval_is_clopper_and_pearsons(hits: int, count: int) -> None:
     found = clopper_pearson(hits, count)
     below = math.fsum(math.comb(count, k) * found.high**k * (1 - found.high) ** (count - k) for k in range(hits + 1))
-    above = math.fsum(math.comb(count, k) * found.low**k * (1 - found.low) ** (count - k) for k in range(hits, count + 1))
+    above = math.fsum(
+        math.comb(count, k) * found.low**k * (1 - found.low) ** (count - k) for k in range(hits, count + 1)
+    )
     assert below == pytest.approx(0.025 if hits < count else 1.0, abs=1e-4)
     assert above == pytest.approx(0.025 if hits > 0 else 1.0, abs=1e-4)
