@@ -14,6 +14,7 @@ __all__ = ["Finding", "let_down_rps", "look"]
 
 SLACK_SHARE: Final = 0.3
 SLACK_RPS: Final = 1.0
+PHASE_S: Final = 45.0  # A restart may come so much earlier or later than predicted.
 
 
 class Finding(StrEnum):
@@ -41,10 +42,16 @@ def look(observed_rps: float, prediction: Prediction, elapsed_s: float, *, canar
     """
     if not np.isfinite(observed_rps) or not prediction.times_s:
         return Finding.UNCLEAR
-    nothing = float(np.interp(elapsed_s, prediction.times_s, prediction.nothing_high_rps))
-    change = float(np.interp(elapsed_s, prediction.times_s, prediction.change_high_rps))
+    nothing = _highest(prediction.times_s, prediction.nothing_high_rps, elapsed_s)
+    change = _highest(prediction.times_s, prediction.change_high_rps, elapsed_s)
     if observed_rps > max(nothing, change) * (1.0 + SLACK_SHARE) + SLACK_RPS:
         return Finding.WORSE
     if canary or observed_rps <= change * (1.0 + SLACK_SHARE) + SLACK_RPS:
         return Finding.AS_PREDICTED
     return Finding.UNCLEAR
+
+
+def _highest(times_s: tuple[float, ...], values: tuple[float, ...], at_s: float) -> float:
+    """The highest predicted value around a moment; the last one beyond the horizon."""
+    near = [value for time_s, value in zip(times_s, values, strict=True) if abs(time_s - at_s) <= PHASE_S]
+    return max(near) if near else values[-1]
