@@ -53,11 +53,9 @@ def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
         say(f"{_clock(alerts[0].at_s)}  alert     {_cut(alerts[0].text, 60)}{more}")
     if episode.incidents:
         context = episode.incidents[0]
-        services = len(context.incident.services)
         opened = episode.detected_at_s or episode.started_s
-        say(
-            f'{_clock(opened)}  incident  #{number} "{_cut(context.incident.title, 48)}"  {len(alerts)} alerts, {services} services'
-        )
+        scope = f"{len(alerts)} alerts, {len(context.incident.services)} services"
+        say(f'{_clock(opened)}  incident  #{number} "{_cut(context.incident.title, 48)}"  {scope}')
     for kind, word in (("recalled", "recalled"), ("diagnosed", "thinks")):
         moment = next((m for m in episode.moments if m.kind == kind), None)
         if moment is not None:
@@ -69,9 +67,8 @@ def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
         observed = f", observed {promotion.observed_recovery_s:.0f} s" if promotion.observed_recovery_s else ""
         predicted = _predicted_s(episode)
         told = f"predicted {predicted:.0f} s" if predicted is not None else "no prediction"
-        say(
-            f"{_clock(moment.at_s)}  promoted  {promotion.promotion_id}: {promotion.outcome}, {promotion.reason}   {told}{observed}"
-        )
+        how = f"{promotion.outcome}, {promotion.reason}"
+        say(f"{_clock(moment.at_s)}  promoted  {promotion.promotion_id}: {how}   {told}{observed}")
     for page in episode.pages[:1]:
         for line in render_page(page).splitlines():
             say(line)
@@ -115,6 +112,7 @@ def incident_dossier(stage: Stage, episode: Episode, *, number: int, title: str)
         "candidates": candidates,
         "promotions": [plain(promotion) for _, promotion in episode.promotions],
         "pages": [plain(page) for page in episode.pages],
+        "users_rps": sum(journey.rate_rps for journey in stage.world.fleet.journeys),
         "observed_let_down_ratio": [list(point) for point in episode.let_down],
         "call_graph": _graph(stage, episode),
     }
@@ -150,7 +148,8 @@ def _why(judged: Judged) -> str:
         )
     if verdict.harmed:
         worst = verdict.harmed[0]
-        return f"+{worst.worst_rps:.0f} failures/s at {worst.service} for {worst.minutes:.0f} min, {len(verdict.harmed)} harmed"
+        where = f"+{worst.worst_rps:.0f} failures/s at {worst.service} for {worst.minutes:.0f} min"
+        return f"{where}, {len(verdict.harmed)} harmed"
     return verdict.reason
 
 
