@@ -244,11 +244,6 @@ class TickEngine:
     def _adopt(self, conditions: Conditions) -> F64 | None:
         """Bring queues in line with the pool table; requests lost with vanished pools, by operation."""
         old = self._layout
-<<<<<<< HEAD
-        if old is None or not (
-            np.array_equal(old.pool_key, conditions.pool_key) and np.array_equal(old.pool_start, conditions.pool_start)
-        ):
-=======
         same_pools = (
             old is not None
             and len(old.pool_key) == len(conditions.pool_key)
@@ -256,7 +251,6 @@ class TickEngine:
             and all_same(old.pool_start, conditions.pool_start)
         )
         if not same_pools:
->>>>>>> traffic
             _check_shapes(self.network, conditions)
         elif (
             old is not None
@@ -362,7 +356,9 @@ class TickEngine:
             return lost
         old_place = came_from - old.pool_start[new.pool_service]
         pool = new.queue_pool
-        from_queue = old.queue_start[new.queue_station] + np.where(pool < 0, 0, old_place[np.maximum(pool, 0)])
+        from_queue = old.queue_start[new.queue_station] + np.where(
+            pool < 0, 0, old_place[np.maximum(pool, 0)]
+        )
         known = (pool < 0) | (came_from[np.maximum(pool, 0)] >= 0)
         queues = np.zeros((len(new.queue_station), Q_WIDTH))
         queues[known] = self._queues[from_queue[known]]
@@ -403,7 +399,9 @@ class TickEngine:
         # Out of the shared queues too: a request dies with its pool wherever it waits.
         visit_station = network.visit_station[old.content_visit]
         place = old.content_pool - old.pool_start[old.pool_service[old.content_pool]]
-        queue = old.queue_start[visit_station] + np.where(network.station_shared[visit_station] == 1, 0, place)
+        queue = old.queue_start[visit_station] + np.where(
+            network.station_shared[visit_station] == 1, 0, place
+        )
         removed = np.bincount(queue, weights=number * dead, minlength=len(self._queues))
         self._queues[:, Q_NUMBER] = np.maximum(self._queues[:, Q_NUMBER] - removed, 0.0)
         empty = (old.queue_pool >= 0) & gone[np.maximum(old.queue_pool, 0)]
@@ -427,7 +425,9 @@ class TickEngine:
         assert self._layout is not None
         widest = int(np.diff(self._layout.pool_start).max(initial=1))
         codes = np.diff(self.network.code_start)
-        per_service = np.bincount(self.network.op_service, weights=codes, minlength=max(len(self.network.services), 1))
+        per_service = np.bincount(
+            self.network.op_service, weights=codes, minlength=max(len(self.network.services), 1)
+        )
         self._stack = np.zeros((int(per_service.max(initial=1)) * max(widest, 1) + MARGIN, 5))
 
     # Sweeping, and what comes out.
