@@ -11,6 +11,7 @@ service and station), (M,) contents (one a pool and visit).
 from __future__ import annotations
 
 from math import sqrt
+from typing import Final
 
 import numpy as np
 
@@ -70,6 +71,10 @@ from twin.fleet.traffic.state import (
 )
 
 __all__ = ["sweep_forward"]
+
+
+# Requests in a tick below which a flow is none: what rounding leaves must not be divided by.
+VANISHING: Final = 1e-9
 
 
 @inlined
@@ -342,6 +347,11 @@ def sweep_forward(
                                 out_op[Y_FAILED, o] += drawn * failing
                                 expected *= 1.0 - failing
                                 drawn *= 1.0 - failing
+                                if drawn < VANISHING:
+                                    out_op[Y_FAILED, o] += drawn
+                                    drawn = 0.0
+                                if expected < VANISHING:
+                                    expected = 0.0
                         else:
                             for e in range(codes[pc, 1], codes[pc, 2]):
                                 first[0, e - first_edge] += expected * edge_probability[e]
@@ -434,7 +444,7 @@ def sweep_forward(
                         service2 += here * second
                         if hold:
                             marginal += here * contents[m, M_HOLD_MARGINAL]
-                if weight <= 1e-300 and queues[q, Q_NUMBER] <= 1e-300:
+                if weight <= VANISHING and queues[q, Q_NUMBER] <= VANISHING:
                     s = queues[q, Q_SERVICE]
                     scv = queues[q, Q_SCV]
                     if came_drawn <= 0.0 and queues[q, Q_WAIT] == 0.0:
