@@ -31,6 +31,7 @@ __all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse"]
 F64 = NDArray[np.float64]
 HORIZON_S: Final = 600.0
 BIN_S: Final = 5  # Traces are kept in bins of this many seconds.
+WINDOW_BINS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,15 @@ class Arm:
     error: str = ""
 
     def failing_ratio(self) -> F64:
-        """Share of users let down, by bin: (bins,)."""
-        users = self.users.sum(axis=1)
-        ratio: F64 = np.divide(self.let_down.sum(axis=1), users, out=np.zeros_like(users), where=users > 0.0)
-        return ratio
+        """Share of users let down on the journey that fares worst, over half a minute: (bins,).
+
+        The worst, not the mean: a large fleet's happy users must not hide an unhappy shop.
+        """
+        window = np.ones(WINDOW_BINS)
+        users = np.apply_along_axis(np.convolve, 0, self.users, window)[: self.users.shape[0]]
+        bad = np.apply_along_axis(np.convolve, 0, self.let_down, window)[: self.users.shape[0]]
+        ratio: F64 = np.divide(bad, users, out=np.zeros_like(users), where=users > 0.0)
+        return ratio.max(axis=1, initial=0.0)
 
 
 @dataclass(frozen=True, slots=True)

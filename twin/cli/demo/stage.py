@@ -5,19 +5,19 @@ The agent gets a read-only Plant, the gate and the promoter as services, and not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import policies
 from agent.brains.offline import OfflineBrain
 from agent.driver import Driver, Episode, Moment, Services
 from agent.knowledge import Knowledge, load_folder
 from agent.limits.guard import SqliteWriteGuard
 from agent.pager import FileSink, Pager
 from agent.room import SqliteRoom
-
-import policies
 from chaos.catalogue import compile_fault
 from twin.cli.output import StageProgress
 from twin.fit.calibration import Calibration, calibrate
@@ -26,11 +26,13 @@ from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.gate.gate import Gate, Settings
 from twin.gate.receipts import receipt_issuer
+from twin.ports.services import Verification, VerifyRequest
 from twin.promote.journal import Journal
 from twin.promote.promoter import PromotionService
 from twin.promote.standin import ApprovingPromoter
 from twin.receipt import KeyRole, load_signer, load_trusted_keys, new_key, trust_key
-from twin.spec.fault import Fault
+from twin.spec.change import Action, Change
+from twin.spec.fault import Fault, FaultType
 from twin.spec.fleet import Fleet
 from twin.spec.generators import combine, generate
 from twin.spec.importers import import_kubernetes, read_hints, read_sources
@@ -40,6 +42,26 @@ __all__ = ["Stage", "example_shop", "set_stage"]
 
 CALM_S: Final = 600
 APPROVER_LATENCY_S: Final = 20.0
+
+
+FORBIDDEN: Final = Change(
+    actions=(Action(kind="drop_table", target="shop/orders-db", parameters={"table": "orders_tmp"}),),
+    reason="a table that nobody seems to need holds the lock", requester="a colleague in a hurry",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _WithSuggestion:
+    """A Verifier that is asked about one more change, which the agent did not think of."""
+
+    gate: Gate
+    suggestion: Change
+
+    def fault_types(self) -> Sequence[FaultType]:
+        return self.gate.fault_types()
+
+    def verify(self, request: VerifyRequest) -> Verification:
+        return self.gate.verify(dataclasses.replace(request, candidates=(*request.candidates, self.suggestion)))
 
 
 @dataclass(slots=True)
@@ -84,12 +106,12 @@ class Stage:
             holder="demo",
         )
         approver = ("demo-approver", load_signer(home / "approver.key"))
-        services = Services(
+        services = Services(  # Somebody always suggests it: the gate is asked about a dropped table too.
             plant=plant,
             brain=OfflineBrain(),
             promoter=ApprovingPromoter(service, [approver], latency_s=APPROVER_LATENCY_S),
             pager=Pager(home / "outbox.sqlite", [FileSink(self.out / "pages.txt")]),
-            verifier=gate,
+            verifier=_WithSuggestion(gate, FORBIDDEN) if number == 1 else gate,
             knowledge=_knowledge(),
             room=SqliteRoom(home / f"room-{number}.sqlite"),
             observe=tell,

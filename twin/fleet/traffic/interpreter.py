@@ -533,9 +533,7 @@ class InterpreterEngine:
         elif child.process is not None and child.process.is_alive:
             self._zombie[e] += 1.0
 
-    def _deliver(
-        self, e: int, child: _Request, known: simpy.Event, waiting: list[bool]
-    ) -> Generator[Any, Any, None]:
+    def _deliver(self, e: int, child: _Request, known: simpy.Event, waiting: list[bool]) -> Generator[Any, Any, None]:
         """An attempt on its way, and its answer on the way back."""
         if self._delay_s[e] > 0.0:
             try:
@@ -558,9 +556,7 @@ class InterpreterEngine:
         sizes = {"op": len(network.ops), "edge": len(network.edge_callee), "call": len(network.edge_callee)}
         sizes |= {"station": len(network.stations), "pool": len(self._conditions.pool_key)}
         arrays = {
-            field.name: np.zeros(sizes[field.name.split("_", 1)[0]])
-            for field in fields(Sample)
-            if field.name != "dt_s"
+            field.name: np.zeros(sizes[field.name.split("_", 1)[0]]) for field in fields(Sample) if field.name != "dt_s"
         }
         self._sample = Sample(dt_s=dt_s, **arrays)
         for latencies in (*self._op_latency, *self._call_latency):

@@ -448,8 +448,7 @@ class _Builder:
             station_shared=_ints(station.scope is Scope.SERVICE for _, station in self.stations),
             station_servers=_floats(station.servers for _, station in self.stations),
             station_queue_limit=_floats(
-                math.inf if station.queue_limit is None else float(station.queue_limit)
-                for _, station in self.stations
+                math.inf if station.queue_limit is None else float(station.queue_limit) for _, station in self.stations
             ),
             station_order=_ints(station_order),
             visit_start=_ints(self.visit_start),

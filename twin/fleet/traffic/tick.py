@@ -356,9 +356,7 @@ class TickEngine:
             return lost
         old_place = came_from - old.pool_start[new.pool_service]
         pool = new.queue_pool
-        from_queue = old.queue_start[new.queue_station] + np.where(
-            pool < 0, 0, old_place[np.maximum(pool, 0)]
-        )
+        from_queue = old.queue_start[new.queue_station] + np.where(pool < 0, 0, old_place[np.maximum(pool, 0)])
         known = (pool < 0) | (came_from[np.maximum(pool, 0)] >= 0)
         queues = np.zeros((len(new.queue_station), Q_WIDTH))
         queues[known] = self._queues[from_queue[known]]
@@ -399,9 +397,7 @@ class TickEngine:
         # Out of the shared queues too: a request dies with its pool wherever it waits.
         visit_station = network.visit_station[old.content_visit]
         place = old.content_pool - old.pool_start[old.pool_service[old.content_pool]]
-        queue = old.queue_start[visit_station] + np.where(
-            network.station_shared[visit_station] == 1, 0, place
-        )
+        queue = old.queue_start[visit_station] + np.where(network.station_shared[visit_station] == 1, 0, place)
         removed = np.bincount(queue, weights=number * dead, minlength=len(self._queues))
         self._queues[:, Q_NUMBER] = np.maximum(self._queues[:, Q_NUMBER] - removed, 0.0)
         empty = (old.queue_pool >= 0) & gone[np.maximum(old.queue_pool, 0)]
@@ -425,9 +421,7 @@ class TickEngine:
         assert self._layout is not None
         widest = int(np.diff(self._layout.pool_start).max(initial=1))
         codes = np.diff(self.network.code_start)
-        per_service = np.bincount(
-            self.network.op_service, weights=codes, minlength=max(len(self.network.services), 1)
-        )
+        per_service = np.bincount(self.network.op_service, weights=codes, minlength=max(len(self.network.services), 1))
         self._stack = np.zeros((int(per_service.max(initial=1)) * max(widest, 1) + MARGIN, 5))
 
     # Sweeping, and what comes out.
@@ -458,9 +452,7 @@ class TickEngine:
             sample.station_queue,
         )  # fmt: skip
 
-    def _sweep_backward(
-        self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float
-    ) -> tuple[float, bool]:
+    def _sweep_backward(self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float) -> tuple[float, bool]:
         n = self.network
         return sweep_backward(
             dt_s,
