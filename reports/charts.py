@@ -129,9 +129,8 @@ class _Scale:
             x = self._x0 + (self._x1 - self._x0) * i / 4
             ticks.append(f'<text x="{self.x(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
         ticks.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 4}" text-anchor="middle">{html.escape(x_label)}</text>')
-        ticks.append(
-            f'<text transform="translate(12,{HEIGHT / 2}) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>'
-        )
+        turned = f"translate(12,{HEIGHT / 2}) rotate(-90)"
+        ticks.append(f'<text transform="{turned}" text-anchor="middle">{html.escape(y_label)}</text>')
         return "".join(ticks)
 
 

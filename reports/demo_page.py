@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -104,16 +104,22 @@ def _words(
 
 def _candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
     verdict = candidate["verdict"]
-    worst = verdict["harmed"][0] if verdict["harmed"] else None
     receipt = candidate["receipt"]
     return {
         **candidate,
         "effect": _interval(verdict["effect"]),
         "harm": _interval(verdict["harm"]),
-        "worst": f"worst: {worst['service']}, +{worst['worst_rps']:g} failed requests/s for {worst['minutes']:.1f} min; "
-        f"{len(verdict['harmed'])} services harmed" if worst else "",
+        "worst": _worst(verdict["harmed"]),
         "steps": [_step(step) for step in receipt["plan"]["steps"]] if receipt else [],
     }  # fmt: skip
+
+
+def _worst(harmed: Sequence[Mapping[str, Any]]) -> str:
+    if not harmed:
+        return ""
+    worst = harmed[0]
+    how = f"+{worst['worst_rps']:g} failed requests/s for {worst['minutes']:.1f} min"
+    return f"worst: {worst['service']}, {how}; {len(harmed)} services harmed"
 
 
 def _step(step: Mapping[str, Any]) -> str:
