@@ -62,8 +62,10 @@ class _Seen:
     """Telemetry of the window, reduced to one figure each."""
 
     edges: Sequence[TracedEdge]
+    calls: Mapping[tuple[str, str], Sequence[TracedEdge]]  # by (caller, its operation), in order
+    called: Mapping[str, Sequence[str]]  # operations of a callee that somebody calls
     edge_rps: Mapping[EdgeId, float]
-    operations: Mapping[tuple[str, str], OperationStats]
+    operations: Mapping[str, Mapping[str, OperationStats]]  # by service, by operation
     cores: Mapping[ServiceId, float]
     memory: Mapping[ServiceId, float]
     window_s: float
@@ -116,10 +118,20 @@ def _look(plant: Plant, window_s: float) -> _Seen:
     services = list(telemetry.services())
     cores = telemetry.series(Metric.CPU_CORES, services, start_s=start_s, end_s=end_s)
     memory = telemetry.series(Metric.MEMORY_BYTES, services, start_s=start_s, end_s=end_s)
+    calls: dict[tuple[str, str], list[TracedEdge]] = {}
+    called: dict[str, list[str]] = {}
+    for edge in sorted(edges, key=lambda edge: edge.id.position):
+        calls.setdefault((edge.id.caller, edge.id.caller_operation), []).append(edge)
+        called.setdefault(edge.id.callee, []).append(edge.id.callee_operation)
+    operations: dict[str, dict[str, OperationStats]] = {}
+    for stats in telemetry.operations(start_s=start_s, end_s=end_s):
+        operations.setdefault(stats.service, {})[stats.operation] = stats
     return _Seen(
         edges=edges,
+        calls=calls,
+        called=called,
         edge_rps=dict(zip(ids, np.nanmean(rates.values, axis=0).tolist(), strict=True)),
-        operations={(o.service, o.operation): o for o in telemetry.operations(start_s=start_s, end_s=end_s)},
+        operations=operations,
         cores=dict(zip(services, np.nanmean(cores.values, axis=0).tolist(), strict=True)),
         memory=dict(zip(services, np.nanmedian(memory.values, axis=0).tolist(), strict=True)),
         window_s=window_s,
@@ -187,14 +199,13 @@ def _operations(
     seen: _Seen,
     beliefs: dict[str, Belief],
 ) -> tuple[Operation, ...]:
-    mine = [stats for (owner, _), stats in seen.operations.items() if owner == service]
-    called = {e.id.callee_operation for e in seen.edges if e.id.callee == service}
-    names = sorted({stats.operation for stats in mine} | called) or ["serve"]
-    own_busy = sum(stats.rate_rps * stats.own_time_s for stats in mine)
+    mine = seen.operations.get(service, {})
+    names = sorted({*mine, *seen.called.get(service, ())}) or ["serve"]
+    own_busy = sum(stats.rate_rps * stats.own_time_s for stats in mine.values())
     cores = seen.cores.get(service, 0.0)
     operations = []
     for name in names:
-        stats = seen.operations.get((service, name))
+        stats = mine.get(name)
         if stats is None or stats.rate_rps <= 0.0 or own_busy <= 0.0:
             mean_s, count = 0.005, 0.0
             belief = Belief(source=Source.PRIOR, spread=1.0)
@@ -220,9 +231,8 @@ def _calls(
     routes: Mapping[tuple[str, str], _Route],
     seen: _Seen,
 ) -> list[Call | Publish]:
-    edges = [e for e in seen.edges if (e.id.caller, e.id.caller_operation) == (service, operation)]
     calls: list[Call | Publish] = []
-    for edge in sorted(edges, key=lambda e: e.id.position):
+    for edge in seen.calls.get((service, operation), ()):
         ratio = seen.edge_rps[edge.id] / stats.rate_rps if stats and stats.rate_rps > 0.0 else 1.0
         ratio = 1.0 if 0.98 <= ratio <= 1.02 else ratio  # "Every time", within what counting can tell.
         target = OpId(f"{edge.id.callee}:{edge.id.callee_operation}")

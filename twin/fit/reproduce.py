@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaos.catalogue import compile_fault, complete, fault_type
+from twin.fit.cone import cone_of
 from twin.fleet.perturbation import Deploy, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -108,13 +109,15 @@ class Reproduction:
         return tuple(s for s in self.suspects if s.fault is not None and s.weight >= share * top)
 
 
-def set_scene(twin: Fleet, plant: Plant, incident: Incident) -> Scene:
-    """Take the incident's cone, what changed since the twin was built, and what production shows.
+def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterable[str] = ()) -> Scene:
+    """Take the incident's cone, what changed since the twin was built, and what production shows. `targets`
+    (of hypotheses and changes) belong to the cone too; those that are no services are passed over.
 
     The twin's clock is set to production's scrapes, so that the two are compared scrape by scrape.
     """
     now_s = plant.clock.now_s()
-    cone = _cone(twin, incident)
+    twin = cone_of(twin, [*incident.services, *_services_named(twin, targets)])
+    cone = _watched(twin, incident)
     probe = plant.telemetry.series(Metric.REQUESTS_RPS, cone[:1], start_s=now_s - 3600.0, end_s=now_s)
     onset_s = _onset(plant, incident, cone, now_s)
     before = probe.times_s[probe.times_s <= onset_s - LEAD_S]
@@ -213,7 +216,8 @@ def _residual(scene: Scene, fault: Fault | None, *, parity: int) -> float:
         if rows == 0:
             continue
         chosen = np.arange(rows) % 2 == parity if rows > 1 else np.ones(rows, dtype=np.bool_)
-        z = _distance(real[:rows][chosen], model[:rows][chosen], form) / scale
+        # In order of size, not of time: a restart ten seconds earlier or later is the same incident.
+        z = _distance(np.sort(real[:rows][chosen], axis=0), np.sort(model[:rows][chosen], axis=0), form) / scale
         total += float(np.nansum(np.minimum(np.abs(z), _Z_MAX) ** 2))
         count += int(np.isfinite(z).sum())
     return total / max(count, 1)
@@ -232,7 +236,7 @@ def _distance(real: F64, model: F64, form: str) -> F64:
             return model - real
 
 
-def _cone(twin: Fleet, incident: Incident) -> tuple[ServiceId, ...]:
+def _watched(twin: Fleet, incident: Incident) -> tuple[ServiceId, ...]:
     """Services with symptoms, then those that call them or are called by them, in name order within each."""
     known = {service.id for service in twin.services}
     hit = [service for service in incident.services if service in known]
@@ -247,6 +251,18 @@ def _cone(twin: Fleet, incident: Incident) -> tuple[ServiceId, ...]:
                     near[service.id] = None
     rest = [service for service in sorted(near) if service not in hit]
     return tuple([*hit, *rest][:CONE_MAX]) or tuple(sorted(known))[:1]
+
+
+def _services_named(twin: Fleet, targets: Iterable[str]) -> list[ServiceId]:
+    """Services that a target names: itself, the ends of a route "namespace/caller--callee", a journey's entry."""
+    known = {service.id for service in twin.services}
+    entries = {str(journey.name): service_of(journey.target) for journey in twin.journeys}
+    found = []
+    for target in targets:
+        namespace, _, name = target.partition("/")
+        names = [target, *(f"{namespace}/{part}" for part in name.split("--")), entries.get(target, "")]
+        found += [ServiceId(one) for one in names if one in known]
+    return found
 
 
 def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: float) -> float:
@@ -267,12 +283,13 @@ def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: f
 
 
 def _let_down_ratio(plant: Plant, start_s: float, end_s: float) -> float:
-    """Share of users let down between two moments; 0 if nobody came."""
+    """Share of users let down between two moments, on the journey that fares worst; 0 if nobody came."""
     users = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
     bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
-    total = float(np.nansum(rate))
-    return float(np.nansum(rate * bad)) / total if total > 0.0 else 0.0
+    total = np.nansum(rate, axis=0)
+    let_down = np.nansum(rate * bad, axis=0)
+    return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max(initial=0.0))
 
 
 def _deploys_since(twin: Fleet, plant: Plant, epoch_s: float) -> tuple[Timed, ...]:

@@ -175,9 +175,11 @@ class Gate:
         """Stage 3. Also without candidates: the suspects are wanted all the same."""
         started = time.perf_counter()
         try:
-            scene = set_scene(self._twin, self._production, request.incident)
             rivals = rivals_of(request.incident, self._twin, self._production, request.hypotheses)
             hypotheses = [*request.hypotheses, *rivals]
+            targets = [fault.target for fault in hypotheses]
+            targets += [action.target for candidate in candidates for action in candidate.change.actions]
+            scene = set_scene(self._twin, self._production, request.incident, targets=targets)
             if self._progress is not None:
                 self._progress.stage("reproducing the incident on the twin", len(hypotheses))
             report = self._progress
@@ -213,7 +215,7 @@ class Gate:
             return
         plans = [candidate.plan for candidate in candidates if candidate.plan is not None]
         suspects = reproduction.rivals() if reproduction.best.fault is not None else ()
-        services = [service.id for service in self._twin.services]
+        services = [service.id for service in scene.fleet.services]
         for rank, suspect in enumerate(suspects or (reproduction.best,)):
             started = time.perf_counter()
             situation = scene.play(suspect.fault, watched=False)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from twin.change.moves import make_move, moves_of
 from twin.fit.beliefs import vary
+from twin.fit.cone import is_user
 from twin.fleet.plant import plant_of
 from twin.fleet.traffic.engine import Sample
 from twin.fleet.world import World
@@ -30,6 +31,7 @@ __all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse"]
 F64 = NDArray[np.float64]
 HORIZON_S: Final = 600.0
 BIN_S: Final = 5  # Traces are kept in bins of this many seconds.
+WINDOW_BINS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,14 @@ class Arm:
     error: str = ""
 
     def failing_ratio(self) -> F64:
-        """Share of users let down, by bin: (bins,)."""
-        users = self.users.sum(axis=1)
-        ratio: F64 = np.divide(self.let_down.sum(axis=1), users, out=np.zeros_like(users), where=users > 0.0)
-        return ratio
+        """Share of users let down on the journey that fares worst, over the half minute from each bin: (bins,).
+
+        The worst, not the mean: a large fleet's happy users must not hide an unhappy shop.
+        """
+        users, bad = _ahead(self.users), _ahead(self.let_down)
+        ratio: F64 = np.divide(bad, users, out=np.zeros_like(users), where=users > 0.0)
+        worst: F64 = ratio.max(axis=1, initial=0.0)
+        return worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +66,26 @@ class Rehearsal:
     arms: tuple[tuple[Arm, ...], ...]
 
 
+def _ahead(values: F64) -> F64:
+    """Sums over each bin and the next ones, WINDOW_BINS in all; fewer at the end: (bins, J)."""
+    ends = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+    last = np.minimum(np.arange(values.shape[0]) + WINDOW_BINS, values.shape[0])
+    summed: F64 = ends[last] - ends[:-1]
+    return summed
+
+
 class _Recorder:
     """Adds ticks up to bins."""
 
     def __init__(self, world: World, bins: int) -> None:
         network = world.blueprint.network
         self._op_service = network.op_service
-        services, journeys = len(world.fleet.services), len(world.fleet.journeys)
+        services = len(world.fleet.services)
         self._start_ns = world.now_ns
-        self._journeys = journeys
+        self._users = np.array(
+            [i for i, journey in enumerate(world.fleet.journeys) if is_user(journey)], dtype=np.int64
+        )
+        journeys = self._users.size
         self.let_down, self.users = np.zeros((bins, journeys)), np.zeros((bins, journeys))
         self.bad, self.asked = np.zeros((bins, services)), np.zeros((bins, services))
 
@@ -76,9 +93,9 @@ class _Recorder:
         row = (end_ns - self._start_ns - 1) // (BIN_S * NS_PER_S)
         if row >= self.bad.shape[0]:
             return
-        size, journeys = self.bad.shape[1], self._journeys
-        self.let_down[row] += sample.call_failed[:journeys] / BIN_S
-        self.users[row] += (sample.call_failed + sample.call_ok)[:journeys] / BIN_S
+        size, users = self.bad.shape[1], self._users
+        self.let_down[row] += sample.call_failed[users] / BIN_S
+        self.users[row] += (sample.call_failed + sample.call_ok)[users] / BIN_S
         self.bad[row] += np.bincount(self._op_service, sample.op_failed + sample.op_rejected, size) / BIN_S
         self.asked[row] += np.bincount(self._op_service, sample.op_arrivals, size) / BIN_S
 

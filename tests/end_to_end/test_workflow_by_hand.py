@@ -1,0 +1,167 @@
+"""The workflow as a new user tries it, each step a command of its own, with the exit codes that are promised."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCK = "held_slots(shop/orders-db, session=session-4711)"
+
+
+@dataclass
+class Shell:
+    """`twin` in a folder of its own."""
+
+    folder: Path
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        done = self.run(arguments)
+        assert done.returncode == code, f"twin {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        if code not in (0, 3, 4, 5) or (code and not done.stdout):
+            lines = done.stderr.strip().splitlines()
+            assert lines, done
+        return done.stdout + done.stderr
+
+    def run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TWIN_HOME": str(self.folder / "home"), "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, "-m", "twin.cli.main", *arguments],
+            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+
+    def change(self, name: str, kind: str, target: str, **parameters: float | str) -> str:
+        data = {
+            "apiVersion": "twin/v1alpha1", "kind": "Change", "reason": "a test", "requester": "mallory",
+            "actions": [{"kind": kind, "target": target, "parameters": parameters}],
+        }  # fmt: skip
+        (self.folder / name).write_text(json.dumps(data))
+        return name
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.requirement("R12", "R13", "R22")
+def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
+    twin("import", str(ROOT / "examples/shop"), "--hints", str(ROOT / "examples/shop.hints.yaml"), "-o", "shop.yaml")
+    twin("world", "new", "shop.yaml", "-o", "prod.world")
+    twin("world", "run", "prod.world", "--for", "10m")
+    said = twin("observe", "--prod", "prod.world", "-o", "twin.fleet")
+    assert "median error" in said
+    twin("world", "run", "prod.world", "--for", "90s", "--inject", LOCK)
+
+    verify = ("--prod", "prod.world", "--fleet", "twin.fleet", "--hypothesis", LOCK)
+    trap = twin.change("trap.yaml", "set_route", "shop/checkout--orders", retries=5.0)
+    assert "REJECTED" in twin("verify", trap, *verify, "-o", "trap.json", code=3)
+    assert not (twin.folder / "trap.json").exists()
+    forbidden = twin.change("drop.yaml", "drop_table", "shop/orders-db", table="orders")
+    assert "never drop a table" in twin("verify", forbidden, *verify, "-o", "drop.json", code=5)
+    fix = twin.change("fix.yaml", "terminate_session", "shop/orders-db", session="session-4711")
+    assert "EFFECTIVE" in twin("verify", fix, *verify, "-o", "fix.json")
+    twin("receipt", "show", "fix.json")
+    before = (twin.folder / "prod.world").read_bytes()
+
+    assert "0 of 1 approvals" in twin("promote", "fix.json", "--prod", "prod.world", code=8)
+    twin("keys", "new", "--name", "mallory")
+    own = str(twin.folder / "home/keys/mallory.key")
+    twin("approve", "fix.json", "--prod", "prod.world", "--key", own, code=8)  # The requester's own.
+    twin("keys", "new", "--name", "alice")
+    alice = str(twin.folder / "home/keys/alice.key")
+    twin("approve", "fix.json", "--prod", "prod.world", "--key", alice, "-o", "alice.json")
+    assert (twin.folder / "prod.world").read_bytes() == before, "nothing was written so far"
+
+    said = twin("promote", "fix.json", "--prod", "prod.world", "--approval", "alice.json")
+    assert "promoted" in said
+    assert "0.0% let down" in twin("world", "status", "prod.world")
+    assert "spent" in twin("promote", "fix.json", "--prod", "prod.world", "--approval", "alice.json", code=7)
+
+    promotions = json.loads(twin("promotions", "list", "--json"))
+    assert [p["status"] for p in promotions] == ["done"]
+    twin("promotions", "show", promotions[0]["id"])
+    twin("promotions", "undo", promotions[0]["id"], "--prod", "prod.world")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.requirement("R13")
+def test_refusals_write_nothing_and_say_why(twin: Shell) -> None:
+    twin("import", str(ROOT / "examples/shop"), "--hints", str(ROOT / "examples/shop.hints.yaml"), "-o", "shop.yaml")
+    twin("world", "new", "shop.yaml", "-o", "prod.world")
+    twin("world", "run", "prod.world", "--for", "5m")
+    twin("observe", "--prod", "prod.world", "-o", "twin.fleet", "--window", "5m")
+    twin("world", "run", "prod.world", "--for", "90s", "--inject", "bad_rollout(shop/cart, image=cart:v2)")
+    undo = twin.change("undo.yaml", "rollout_undo", "shop/cart")
+    hypothesis = ("--hypothesis", "bad_rollout(shop/cart, image=cart:v2)")
+    twin("verify", undo, "--prod", "prod.world", "--fleet", "twin.fleet", *hypothesis, "-o", "undo.json")
+    receipt = twin.folder / "undo.json"
+    text = receipt.read_text()
+
+    other = twin.folder / "other.world"
+    other.write_bytes((twin.folder / "prod.world").read_bytes())
+    before = other.read_bytes()
+    assert "another target" in twin("promote", "undo.json", "--prod", "other.world", code=6)
+    receipt.write_text(text[: len(text) // 2])
+    twin("promote", "undo.json", "--prod", "prod.world", code=7)
+    receipt.write_text(text.replace('"payload": "ey', '"payload": "eY'))
+    twin("promote", "undo.json", "--prod", "prod.world", code=7)
+    assert other.read_bytes() == before
+    receipt.write_text(text)
+
+    twin("world", "run", "prod.world", "--for", "16m")
+    assert "expired" in twin("promote", "undo.json", "--prod", "prod.world", code=7)
+
+    twin("verify", "missing.yaml", "--prod", "prod.world", "--fleet", "twin.fleet", "-o", "x.json", code=2)
+    for kind, parameters in (("fly", {}), ("scale", {"replicas": -1.0}), ("set_route", {"retries": 1e9})):
+        change = twin.change("bad.yaml", kind, "shop/cart", **parameters)
+        twin("verify", change, "--prod", "prod.world", "--fleet", "twin.fleet", "-o", "x.json", code=2)
+    (twin.folder / "nan.yaml").write_text(
+        "apiVersion: twin/v1alpha1\nkind: Change\nreason: r\nrequester: q\n"
+        "actions: [{kind: scale, target: shop/cart, parameters: {replicas: .nan}}]\n"
+    )
+    twin("verify", "nan.yaml", "--prod", "prod.world", "--fleet", "twin.fleet", "-o", "x.json", code=2)
+    (twin.folder / "twice.yaml").write_text(
+        "apiVersion: twin/v1alpha1\nkind: Change\nreason: r\nrequester: q\nactions:\n"
+        "- {kind: scale, target: shop/orders, parameters: {replicas: 3}}\n"
+        "- {kind: scale, target: shop/orders, parameters: {replicas: 4}}\n"
+    )
+    assert "one field" in twin(
+        "verify", "twice.yaml", "--prod", "prod.world", "--fleet", "twin.fleet", "-o", "x.json", code=2
+    )
+    world = (twin.folder / "prod.world").read_bytes()
+    (twin.folder / "old.world").write_bytes(world[:8] + b"\0\0\0\x63" + world[12:])
+    assert "format 99" in twin("world", "status", "old.world", code=2)
+    (twin.folder / "cut.world").write_bytes(world[: len(world) // 2])
+    twin("world", "status", "cut.world", code=2)
+    (twin.folder / "big.yaml").write_bytes(b"a: " + b"x" * (50 * 2**20))
+    twin("world", "new", "big.yaml", "-o", "x.world", code=2)
+    (twin.folder / "laughs.yaml").write_text(
+        "a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{b}: &{b} [{', '.join('*' + a for _ in range(9))}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+        )
+    )
+    twin("world", "new", "laughs.yaml", "-o", "x.world", code=2)
+    assert not (twin.folder / "x.world").exists()
+    assert not (twin.folder / "x.json").exists()
+
+
+def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom twin.cli.main import cli, main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'numba', 'numpy', 'pydantic', 'faiss', 'simpy', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(1 if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "promote" in done.stdout
