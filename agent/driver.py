@@ -374,9 +374,7 @@ class Driver:
     def _view(self, context: Context, effect: Diagnose) -> View:
         plant, verifier = self._services.plant, self._services.verifier
         since_s = context.incident.onset_s - SIGNALS_SHOWN_S
-        signals = tuple(
-            s for _, s in plant.telemetry.signals(after=0) if s.at_s >= since_s and not self._is_our_own(s)
-        )
+        signals = tuple(s for _, s in plant.telemetry.signals(after=0) if s.at_s >= since_s and not self._is_our_own(s))
         return View(
             plant=plant, incident=context.incident, specialist=context.specialist, signals=signals,
             documents=context.documents, fault_types=tuple(verifier.fault_types()) if verifier else (),

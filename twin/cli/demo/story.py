@@ -47,7 +47,7 @@ def tell_stage(stage: Stage, say: Say) -> None:
 
 def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
     """What the agent saw, thought, rehearsed and did."""
-    alerts = [m for m in episode.moments if m.kind == "signal" and m.data.get("kind", "alert") == "alert"]
+    alerts = [m for m in episode.moments if m.kind == "signal" and m.data.get("kind") == "alert"]
     if alerts:
         more = f"      +{len(alerts) - 1} alerts" if len(alerts) > 1 else ""
         say(f"{_clock(alerts[0].at_s)}  alert     {_cut(alerts[0].text, 60)}{more}")
