@@ -314,7 +314,7 @@ class Driver:
                 self._answer(name, Gathered(effect_id=effect.id, at_s=now_s), effect.duration_s)
             case Route():
                 databases = frozenset(
-                    f"{o['metadata']['namespace']}/{o['metadata']['name']}"
+                    ServiceId(f"{o['metadata']['namespace']}/{o['metadata']['name']}")
                     for o in services.plant.kube.list_objects("StatefulSet")
                 )
                 found = route(context.incident, self._correlator.recent, self._graph, databases)
