@@ -28,7 +28,6 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
     wrong ones are rejected, the right one is promoted on a signed receipt. Then a second incident, which it
     hands over to a human."""
     from reports.demo_page import render_demo
-
     from twin.cli.demo.stage import set_stage
     from twin.cli.demo.story import incident_dossier, tell_incident, tell_stage
     from twin.spec.errors import BadInput

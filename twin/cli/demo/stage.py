@@ -84,9 +84,7 @@ class Stage:
         """End what still holds, as somebody outside the story would."""
         self.world.end([active.id for active in self.world.state.perturbations])
 
-    def run_agent(
-        self, *, number: int, limit_s: float, jobs: int, bar: StageProgress
-    ) -> tuple[Episode, Gate]:
+    def run_agent(self, *, number: int, limit_s: float, jobs: int, bar: StageProgress) -> tuple[Episode, Gate]:
         """Let the agent work until its incident is closed. Returns what it did, and the gate that judged it."""
         home = self.out / "home"
         signer = load_signer(home / "gate.key")
@@ -115,7 +113,7 @@ class Stage:
             pager=Pager(home / "outbox.sqlite", [FileSink(self.out / "pages.txt")]),
             verifier=_WithSuggestion(gate, FORBIDDEN) if number == 1 else gate,
             knowledge=_knowledge(),
-            room=SqliteRoom(home / f"room-{number}.sqlite"),
+            room=SqliteRoom(home / "room.sqlite"),
             observe=tracer.observe,
         )
         signals = plant.telemetry.signals(after=0)

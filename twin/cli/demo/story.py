@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from agent.driver import Episode
 from agent.pager import render_page
-
 from twin.cli.demo.stage import Stage
 from twin.ports.services import Judged, Verification
 from twin.receipt import read
