@@ -173,8 +173,8 @@ class Driver:
         self._resume()
 
     def run(self, *, until_s: float, stop_when_closed: bool = True, after: int | None = None) -> Episode:
-        """Work until `until_s`, or until every incident there was is closed. `after`: signals up to this
-        cursor are old news (default: those that are there now)."""
+        """Work until `until_s`, or until every incident is closed, those that are open now and at least one.
+        `after`: signals up to this cursor are old news (default: those that are there now)."""
         plant = self._services.plant
         started_s = plant.clock.now_s()
         if after is not None:
@@ -182,6 +182,7 @@ class Driver:
         if self._usual_ratio is None:  # Who takes over in the middle of an incident must not take it for usual.
             self._usual_ratio = _or_zero(users_let_down(plant, start_s=started_s - 300.0, end_s=started_s))
         self._keep()
+        over = {name for name, context in self._contexts.items() if context.phase.value == "closed"}
         for context in list(self._contexts.values()):
             for effect in context.pending:
                 self._carry_out(context.incident.id, effect)
@@ -189,7 +190,8 @@ class Driver:
             self._look()
             self._deliver()
             now_s = plant.clock.now_s()
-            done = self._contexts and all(c.phase.value == "closed" for c in self._contexts.values())
+            mine = [context for name, context in self._contexts.items() if name not in over]
+            done = mine and all(context.phase.value == "closed" for context in mine)
             if now_s >= until_s or (done and stop_when_closed):
                 break
             next_s = min([now_s + LOOK_S, until_s, *([self._due[0].at_s] if self._due else [])])
@@ -507,19 +509,24 @@ class Driver:
     def _episode(self, started_s: float) -> Episode:
         first = {kind: next((m.at_s for m in self._moments if m.kind == kind), None) for kind in
                  ("incident", "verified", "promoting")}  # fmt: skip
+        plant = self._services.plant
+        ended_s = plant.clock.now_s()
+        # From telemetry, not from our own looks: while a promotion was watched, nobody else looked.
+        ticks = [started_s + LOOK_S * i for i in range(1, int((ended_s - started_s) / LOOK_S) + 1)]
+        let_down = [(at_s, users_let_down(plant, start_s=at_s - SCRAPES_S, end_s=at_s)) for at_s in ticks]
         return Episode(
             started_s=started_s,
-            ended_s=self._services.plant.clock.now_s(),
+            ended_s=ended_s,
             moments=tuple(sorted(self._moments, key=lambda m: m.at_s)),
             incidents=tuple(self._contexts.values()),
             pages=tuple(self._pages),
             verifications=tuple(self._verifications),
             promotions=tuple(self._promotions),
-            let_down=tuple(self._let_down),
+            let_down=tuple(let_down),
             detected_at_s=first["incident"],
             verdict_at_s=first["verified"],
             first_write_at_s=first["promoting"],
-            mitigated_at_s=_mitigated_at_s(self._let_down, self._usual_ratio or 0.0, first["incident"]),
+            mitigated_at_s=_mitigated_at_s(let_down, self._usual_ratio or 0.0, first["incident"]),
         )
 
 

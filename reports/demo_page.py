@@ -75,6 +75,7 @@ def _incident(incident: Mapping[str, Any]) -> dict[str, Any]:
             {**moment, "clock": datetime.fromtimestamp(moment["at_s"], UTC).strftime("%H:%M:%S")}
             for moment in incident["moments"]
             if moment["kind"] in _KINDS_SHOWN
+            and (moment["kind"] != "signal" or moment["data"].get("kind") in ("alert", "deploy"))
         ][:MOMENTS_MAX],
     }
 
@@ -146,7 +147,4 @@ def _observed(incident: Mapping[str, Any]) -> list[tuple[float, float]]:
     start_s = incident["first_write_at_s"]
     if start_s is None:
         return []
-    users_rps = float(incident["users_rps"])
-    return [
-        (at_s - start_s, ratio * users_rps) for at_s, ratio in incident["observed_let_down_ratio"] if at_s >= start_s
-    ]
+    return [(at_s - start_s, rps) for at_s, rps in incident["observed_let_down_rps"] if at_s >= start_s]

@@ -36,9 +36,7 @@ def look(*faults: str, react_s: float = 75.0, tried: tuple[str, ...] = ()) -> tu
     plant = plant_of(world)
     signals = [signal for _, signal in plant.telemetry.signals(after=0)]
     updates = Correlator().add(signals, Graph(plant.telemetry.edges()))
-    view = View(
-        plant=plant, incident=updates[0].incident, signals=signals, fault_types=fault_types(), tried=tried
-    )
+    view = View(plant=plant, incident=updates[0].incident, signals=signals, fault_types=fault_types(), tried=tried)
     return view, OfflineBrain().diagnose(view)
 
 

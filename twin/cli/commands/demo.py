@@ -53,7 +53,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
             say("")
             say(f"{number}. a fault strikes, hidden from the agent: {fault_text(fault)}")
             stage.strike(fault)
-            episode, _gate = stage.run_agent(number=number, limit_s=1800.0, jobs=jobs, bar=bar)
+            episode = stage.run_agent(limit_s=1800.0, jobs=jobs, bar=bar)
             tell_incident(episode, say, number=number)
             incidents.append(incident_dossier(stage, episode, number=number, title=title))
             stage.mend()

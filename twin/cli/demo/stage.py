@@ -51,18 +51,22 @@ FORBIDDEN: Final = Change(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _WithSuggestion:
+_FIRSTS: Final = ("incident", "verified", "promoting")
+
+
+@dataclass(slots=True)
+class _SuggestingGate:
     """A Verifier that is asked about one more change, which the agent did not think of."""
 
     gate: Gate
-    suggestion: Change
+    suggestion: Change | None
 
     def fault_types(self) -> Sequence[FaultType]:
         return self.gate.fault_types()
 
     def verify(self, request: VerifyRequest) -> Verification:
-        return self.gate.verify(dataclasses.replace(request, candidates=(*request.candidates, self.suggestion)))
+        more = () if self.suggestion is None else (self.suggestion,)
+        return self.gate.verify(dataclasses.replace(request, candidates=(*request.candidates, *more)))
 
 
 @dataclass(slots=True)
@@ -75,6 +79,8 @@ class Stage:
     policy: policies.Policy
     out: Path
     seed: int
+    _agent: tuple[Driver, _SuggestingGate] | None = None
+    _so_far: Episode | None = None
 
     def strike(self, fault: Fault) -> None:
         """Let a fault strike production now. The agent is not told."""
@@ -84,8 +90,20 @@ class Stage:
         """End what still holds, as somebody outside the story would."""
         self.world.end([active.id for active in self.world.state.perturbations])
 
-    def run_agent(self, *, number: int, limit_s: float, jobs: int, bar: StageProgress) -> tuple[Episode, Gate]:
-        """Let the agent work until its incident is closed. Returns what it did, and the gate that judged it."""
+    def run_agent(self, *, limit_s: float, jobs: int, bar: StageProgress) -> Episode:
+        """Let the agent, always the same one, work until its incident is closed. Returns what it did of it."""
+        if self._agent is None:
+            self._agent = self._hire(jobs, bar)
+        driver, gate = self._agent
+        plant = plant_of(self.world, name="production")
+        signals = plant.telemetry.signals(after=0)
+        before = self._so_far
+        episode = driver.run(until_s=plant.clock.now_s() + limit_s, after=signals[-1][0] if signals else 0)
+        self._so_far = episode
+        gate.suggestion = None
+        return episode if before is None else _since(episode, before)
+
+    def _hire(self, jobs: int, bar: StageProgress) -> tuple[Driver, _SuggestingGate]:
         home = self.out / "home"
         signer = load_signer(home / "gate.key")
         plant = plant_of(self.world, name="production")
@@ -106,20 +124,36 @@ class Stage:
         )
         approver = ("demo-approver", load_signer(home / "approver.key"))
         tracer = IncidentTracer([JsonlExporter(self.out / "traces.jsonl")], fleet="production")
-        services = Services(  # Somebody always suggests it: the gate is asked about a dropped table too.
+        verifier = _SuggestingGate(gate, FORBIDDEN)
+        services = Services(
             plant=plant,
             brain=OfflineBrain(),
             promoter=ApprovingPromoter(service, [approver], latency_s=APPROVER_LATENCY_S),
             pager=Pager(home / "outbox.sqlite", [FileSink(self.out / "pages.txt")]),
-            verifier=_WithSuggestion(gate, FORBIDDEN) if number == 1 else gate,
+            verifier=verifier,
             knowledge=_knowledge(),
             room=SqliteRoom(home / "room.sqlite"),
             observe=tracer.observe,
         )
-        signals = plant.telemetry.signals(after=0)
-        last = signals[-1][0] if signals else 0
-        episode = Driver(services).run(until_s=plant.clock.now_s() + limit_s, after=last)
-        return episode, gate
+        return Driver(services), verifier
+
+
+def _since(episode: Episode, before: Episode) -> Episode:
+    """What is new in an episode that contains an earlier one."""
+    moments = tuple(m for m in episode.moments if m.at_s >= episode.started_s)
+    known = {context.incident.id for context in before.incidents}
+    first = {kind: next((m.at_s for m in moments if m.kind == kind), None) for kind in _FIRSTS}
+    return dataclasses.replace(
+        episode,
+        moments=moments,
+        incidents=tuple(c for c in episode.incidents if c.incident.id not in known),
+        pages=episode.pages[len(before.pages) :],
+        verifications=episode.verifications[len(before.verifications) :],
+        promotions=episode.promotions[len(before.promotions) :],
+        detected_at_s=first["incident"],
+        verdict_at_s=first["verified"],
+        first_write_at_s=first["promoting"],
+    )
 
 
 def set_stage(*, services: int, seed: int, out: Path, bar: StageProgress) -> Stage:

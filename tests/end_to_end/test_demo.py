@@ -1,0 +1,101 @@
+"""The demo, whole: what a newcomer sees first has to be true each time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real import require_tool
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A run on a smaller fleet: what is said, and the folder of its files."""
+    out = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [sys.executable, "-m", "twin.cli.main", "demo", "--services", "120", "--out", str(out / "run")],
+        cwd=ROOT, env={**os.environ, "TWIN_HOME": str(out / "home")}, capture_output=True, text=True,
+        timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, out / "run"
+
+
+def dossier(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "demo.json").read_text())
+    return found
+
+
+@pytest.mark.requirement("R6", "R12", "R13", "R19")
+def test_the_trap_is_rejected_the_cure_promoted_the_forbidden_denied(demo: tuple[str, Path]) -> None:
+    said, folder = demo
+    first = dossier(folder)["incidents"][0]
+    outcomes = {c["action"].split(" ")[0] + " " + c["action"].split(" ")[1]: c["verdict"] for c in first["candidates"]}
+    assert outcomes["terminate session"]["outcome"] == "effective"
+    assert outcomes["drop table"]["outcome"] == "denied"
+    assert "never drop a table" in outcomes["drop table"]["reason"]
+    rejected = [c["verdict"] for c in first["candidates"] if c["verdict"]["outcome"] == "rejected"]
+    assert rejected, "no tempting wrong fix was rejected"
+    assert any(v["harmed"] and v["harmed"][0]["worst_rps"] > 0 and v["harmed"][0]["minutes"] > 0 for v in rejected)
+    assert [p["outcome"] for p in first["promotions"]] == ["done"]
+    assert first["mitigated_at_s"] is not None
+    assert len(said.splitlines()) <= 52  # forty lines, and the page
+
+
+@pytest.mark.requirement("R19")
+def test_the_second_incident_is_handed_over_with_context_and_nothing_is_written(demo: tuple[str, Path]) -> None:
+    _, folder = demo
+    second = dossier(folder)["incidents"][1]
+    assert second["promotions"] == []
+    page = second["pages"][0]
+    assert "payment" in page["impact"]
+    assert page["in_flight"] == "none"
+    assert page["next_command"].startswith("twin ")
+    assert page["stop_command"] == "twin takeover"
+
+
+@pytest.mark.requirement("R4", "R9")
+def test_documents_were_recalled_before_reasoning(demo: tuple[str, Path]) -> None:
+    _, folder = demo
+    kinds = [moment["kind"] for moment in dossier(folder)["incidents"][0]["moments"]]
+    assert kinds.index("recalled") < kinds.index("diagnosed")
+    titles = str([m["data"] for m in dossier(folder)["incidents"][0]["moments"] if m["kind"] == "recalled"])
+    assert "architecture" in titles
+    assert "known issues" in titles
+    spans = (folder / "traces.jsonl").read_text()
+    assert all(name in spans for name in ("Trigger", "Retrieval", "Reasoning", "Rehearsal", "Action"))
+
+
+@pytest.mark.real
+@pytest.mark.requirement("R23")
+def test_the_report_shows_it_in_a_real_browser_without_a_complaint(demo: tuple[str, Path], tmp_path: Path) -> None:
+    _, folder = demo
+    page, complaints = in_chromium(folder / "report.html", tmp_path)
+    assert "Incident 1 was ended by" in page
+    assert "handed to a human" in page
+    assert 'class="tag rejected"' in page
+    assert page.count("<polyline") >= 3  # nothing, change, production
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert not complaints, complaints
+
+
+def in_chromium(file: Path, profile: Path) -> tuple[str, list[str]]:
+    """The document as Chromium has built it, and what its console said."""
+    done = subprocess.run(
+        [
+            str(require_tool("chromium")), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--enable-logging=stderr", "--v=0", f"--user-data-dir={profile}", "--dump-dom", file.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
