@@ -11,6 +11,7 @@ service and station), (M,) contents (one a pool and visit).
 from __future__ import annotations
 
 from math import sqrt
+from typing import Final
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from twin.fleet.traffic.ledger import settle_calm_edge, settle_edge
 from twin.fleet.traffic.network import CACHED, CALLS, END, END_CACHED, END_HOLD, GROUP, PUBLISHES
 from twin.fleet.traffic.queues import (
     CALM_UTILISATION,
+    PASS_MAX,
+    PASS_MIN,
     Q_AGE,
     Q_ARRIVAL,
     Q_BLOCK,
@@ -74,6 +77,9 @@ from twin.fleet.traffic.state import (
 )
 
 __all__ = ["sweep_forward"]
+
+NOBODY: Final = 1e-30  # requests: too few to take an average over
+TAKEN_MAX: Final = 0.9  # of an operation's requests, by cancellation in one tick
 
 
 @inlined
@@ -413,6 +419,7 @@ def sweep_forward(
                 service2 = 0.0
                 marginal = 0.0
                 patience = np.inf
+                holds = False
                 doomed = 0.0
                 present = 0.0
                 for w in range(station_visit_start[k], station_visit_start[k + 1]):
@@ -421,6 +428,7 @@ def sweep_forward(
                     for pool in range(from_pool, to_pool):
                         m = content_start[visit] + pool
                         if hold:
+                            holds = True
                             mean = contents[m, M_HOLD]
                             second = contents[m, M_HOLD + 1] + mean * mean
                             limit_s = visits[visit, V_TIMEOUT]
@@ -446,18 +454,15 @@ def sweep_forward(
                         service2 += here * second
                         if hold:
                             marginal += here * contents[m, M_HOLD_MARGINAL]
-                if weight <= 1e-300 and queues[q, Q_NUMBER] <= 1e-300:
+                if weight <= NOBODY:
                     s = queues[q, Q_SERVICE]
                     scv = queues[q, Q_SCV]
-                    if came_drawn <= 0.0 and queues[q, Q_WAIT] == 0.0:
-                        queues[q, Q_BUSY] = 0.0
-                        continue
                 else:
                     s = service1 / weight
                     scv = max(service2 / weight / (s * s) - 1.0, 0.0) if s > 0.0 else 0.0
                 c = queue_servers[q]
                 busy_before = queues[q, Q_BUSY]
-                if marginal > 0.0 and c > 0.0:
+                if marginal > 0.0 and c > 0.0 and weight > NOBODY:
                     # A Hold is kept for longer the more are inside: solve for the flow that it lets in.
                     s = _holding_time(
                         s, marginal / weight, c, queues[q, Q_LET_IN], came_expected, queues[q, Q_NUMBER],
@@ -473,6 +478,9 @@ def sweep_forward(
                 let_in = max(left + more_busy, 0.0)
                 let_in_expected = max(left_expected + more_busy, 0.0)
                 queues[q, Q_LET_IN] = let_in_expected / dt_s
+                if holds and queues[q, Q_VARIANCE] != STATIONARY and c > 0.0:
+                    accepted = max(came_expected - turned_away, 1e-9)
+                    queues[q, Q_PASS] = min(max(let_in_expected / accepted, PASS_MIN), PASS_MAX)
                 impatient = 0.0
                 if patience < 1e300:
                     # Of those who waited already when the queue became too slow for them.
@@ -614,7 +622,7 @@ def _take_out_cancelled(
     total = queued + calling + ops[o, O_CAME + 1]
     if total <= RESIDUE:
         return 0.0
-    share: float = min(cancelled / total, 1.0)
+    share = min(cancelled / total, TAKEN_MAX)
     ops[o, O_CUT] = 1.0 - (1.0 - ops[o, O_CUT]) * (1.0 - share)
     for k in range(first_station, last_station):
         shared = queue_start[k + 1] - queue_start[k] == 1
@@ -628,4 +636,4 @@ def _take_out_cancelled(
                     contents[m, M_DOOMED] *= 1.0 - share
                     queues[q, Q_NUMBER] = max(queues[q, Q_NUMBER] - removed, 0.0)
                     queues[q, Q_TAKEN] += removed
-    return share
+    return float(share)

@@ -28,6 +28,8 @@ from twin.fleet.traffic.jit import inlined, kernel
 
 __all__ = [
     "CALM_UTILISATION",
+    "PASS_MAX",
+    "PASS_MIN",
     "Q_AGE",
     "Q_ARRIVAL",
     "Q_BLOCK",
@@ -348,7 +350,7 @@ def step_queue(
     # The long way: a step of the fluid queue.
     _find_variance(queues, q, g, tables, row)
     y = queues[q, Q_Y]
-    rho = y / (1.0 + y)
+    rho = max(y / (1.0 + y), min(rho, 1.0))
     share = rho * rho
     share *= share
     share *= share
@@ -392,7 +394,7 @@ def step_queue(
     v_before = queues[q, Q_VARIANCE]
     # What the draw has told is no longer uncertain.
     v = (v_before + came * (1.0 - share) + max(left, 0.0)) / (1.0 + 2.0 * dt_s * pull)
-    v_mid = v + (v_before - v) * mid + change * change / 12.0 / (1.0 + dt_s * relax)
+    v_mid = v + (v_before - v) * mid
     queues[q, Q_NUMBER] = after
     queues[q, Q_VARIANCE] = v
     queues[q, Q_Y] = y

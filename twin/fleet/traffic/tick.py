@@ -26,6 +26,7 @@ from twin.fleet.traffic.queues import Q_NUMBER, Q_SERVICE, Q_VARIANCE, Q_WIDTH
 from twin.fleet.traffic.state import (
     C_WIDTH,
     E_OK,
+    E_PASS,
     E_WIDTH,
     G_WIDTH,
     M_HOLD,
@@ -120,6 +121,7 @@ class TickEngine:
         edges, ops = len(network.edge_callee), len(network.ops)
         self._edges = np.zeros((E_WIDTH, edges))
         self._edges[E_OK] = 1.0
+        self._edges[E_PASS] = 1.0
         self._ops = np.zeros((ops, O_WIDTH))
         self._ops[:, O_CALLING] = -1.0
         self._rows = np.zeros((ops, ROW))
