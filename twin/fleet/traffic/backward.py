@@ -37,6 +37,7 @@ from twin.fleet.traffic.queues import (
     Q_IMPATIENT,
     Q_LEAD,
     Q_MARGINAL,
+    Q_PASS,
     Q_SERVICE,
     Q_WAIT,
 )
@@ -51,6 +52,7 @@ from twin.fleet.traffic.state import (
     E_HOT,
     E_MEAN,
     E_OK,
+    E_PASS,
     E_ZOMBIE_S,
     I32,
     M_HOLD,
@@ -76,7 +78,7 @@ __all__ = ["sweep_backward"]
 
 Z_P99: Final = 2.3263478740408408
 NOTHING: Final = -1.0  # to settle
-LEAD_MAX: Final = 0.02  # of the mean: below, coming and leaving requests are alike
+STEADY: Final = 0.02  # coming and leaving requests are alike, to within this ratio
 
 
 @kernel
@@ -103,6 +105,7 @@ def _evaluate_edge(
         _calm_call(callee, delay_s, calm, out_call)
         edges[E_MEAN, e] = out_call[1]
         edges[E_FAIL, e] = 0.0
+        edges[E_PASS, e] = 1.0
         out_edge[X_CALL_MEAN, e] = out_call[1]
         out_edge[X_CALL_P99, e] = calm[callee, C_P99] + delay_s
         return 0.0
@@ -125,7 +128,8 @@ def _evaluate_edge(
     edges[E_OK + 2, e] = attempt[2]
     edges[E_OK + 3, e] = attempt[3]
     edges[E_ZOMBIE_S, e] = attempt[5]
-    edges[E_FAIL, e] = out_call[8] if failing else 0.0
+    edges[E_FAIL, e] = out_call[18] if failing else 0.0
+    edges[E_PASS, e] = out_call[17] if failing else out_call[17] + out_call[18]
     out_edge[X_CALL_MEAN, e] = out_call[0] * out_call[1] + out_call[4] * out_call[5] + out_call[9]
     out_edge[X_CALL_P99, e] = _row_quantile(0.99, out_call)
     if out_edge[X_ISSUED, e] + edges[E_FLIGHT, e] < 1e-6:
@@ -143,6 +147,7 @@ def _calm_call(callee: int, delay_s: float, calm: F64, out_call: F64) -> None:
     for i in range(ROW):
         out_call[i] = 0.0
     out_call[0] = 1.0
+    out_call[17] = 1.0
     out_call[1] = r1 + delay_s
     out_call[2] = r2 + delay_s * (2.0 * r1 + delay_s)
     out_call[3] = r3 + delay_s * (3.0 * r2 + delay_s * (3.0 * r1 + delay_s))
@@ -175,6 +180,7 @@ def _lose(frame: F64, share: float, after_s: float) -> None:
         leave(frame, 12, 4, frame[4], share, share * after_s, share * r2, share * r2 * after_s)
         frame[0] *= 1.0 - share
         frame[4] *= 1.0 - share
+        frame[17] *= 1.0 - share
 
 
 @kernel
@@ -291,6 +297,8 @@ def sweep_backward(
                 broken = frame[0] * pool_error_ratio[p]
                 frame[8] += broken
                 frame[0] -= broken
+                frame[18] += broken
+                frame[17] -= broken
                 pc = code_start[o]
                 while True:
                     kind = codes[pc, 0]
@@ -317,6 +325,7 @@ def sweep_backward(
                         _lose(frame, queues[q, Q_BLOCK], 0.0)
                         frame[16] += (frame[0] + frame[4]) * queues[q, Q_MARGINAL]
                         frame[20] += (frame[0] + frame[4]) * queues[q, Q_LEAD]
+                        frame[17] *= queues[q, Q_PASS]
                         w1 = queues[q, Q_WAIT]
                         w2 = queues[q, Q_WAIT + 1]
                         w3 = queues[q, Q_WAIT + 2]
@@ -397,6 +406,8 @@ def _mix_in(row: F64, share: float, part: F64) -> None:
             row[i] += share * part[at] * part[i]
     for i in range(8, 17):
         row[i] += share * part[i]
+    row[17] += share * part[17]
+    row[18] += share * part[18]
     row[20] += share * part[20]
 
 
@@ -412,7 +423,8 @@ def _finish_row(o: int, row: F64, calm: F64, out_op: F64) -> None:
     if answered > 1e-12:
         mean = (row[0] * row[1] + row[4] * row[5] + row[9]) / answered
     p99 = _row_quantile(0.99, row)
-    if row[0] >= 1.0 - CALM_SHARE and abs(row[20]) <= LEAD_MAX * row[1]:
+    steady = abs(row[17] - 1.0) <= STEADY and abs(row[20]) <= STEADY * row[1]
+    if row[0] >= 1.0 - CALM_SHARE and steady:
         calm[o, C_CERTAIN] = row[1] + CERTAIN_SIGMAS * sqrt(max(row[2] - row[1] * row[1], 0.0))
         calm[o, C_MEAN] = row[1]
         calm[o, C_MEAN + 1] = row[2]

@@ -22,6 +22,9 @@ from twin.fleet.traffic.ledger import settle_calm_edge, settle_edge
 from twin.fleet.traffic.network import CACHED, CALLS, END, END_CACHED, END_HOLD, GROUP, PUBLISHES
 from twin.fleet.traffic.queues import (
     CALM_UTILISATION,
+    PASS_MAX,
+    PASS_MIN,
+    Q_AGE,
     Q_ARRIVAL,
     Q_BLOCK,
     Q_BUSY,
@@ -31,8 +34,10 @@ from twin.fleet.traffic.queues import (
     Q_LET_IN,
     Q_MARGINAL,
     Q_NUMBER,
+    Q_PASS,
     Q_SCV,
     Q_SERVICE,
+    Q_TAKEN,
     Q_VARIANCE,
     Q_WAIT,
     Q_Y,
@@ -45,6 +50,7 @@ from twin.fleet.traffic.state import (
     E_FLIGHT,
     E_HOT,
     E_MEAN,
+    E_PASS,
     E_ZOMBIE,
     I32,
     M_CAME,
@@ -72,9 +78,8 @@ from twin.fleet.traffic.state import (
 
 __all__ = ["sweep_forward"]
 
-
-# Requests in a tick below which a flow is none: what rounding leaves must not be divided by.
-VANISHING: Final = 1e-9
+NOBODY: Final = 1e-30  # requests: too few to take an average over
+TAKEN_MAX: Final = 0.9  # of an operation's requests, by cancellation in one tick
 
 
 @inlined
@@ -86,6 +91,7 @@ def _take_in(
     pool_ready: F64,
     pool_error_ratio: F64,
     shed: float,
+    staying: float,
     ops: F64,
     out_op: F64,
     stack: F64,
@@ -105,8 +111,8 @@ def _take_in(
         out_op[Y_REJECTED, o] = drawn
         return depth
     out_op[Y_REJECTED, o] = drawn * shed
-    expected *= 1.0 - shed
-    drawn *= 1.0 - shed
+    expected *= (1.0 - shed) * staying
+    drawn *= (1.0 - shed) * staying
     for pool in range(pools):
         p = first_pool + pool
         share = pool_ready[p] / ready
@@ -184,7 +190,9 @@ def _flow_calm(
                 queues[q, Q_MARGINAL] = chance * given * rest / rate
                 queues[q, Q_BUSY] = c * rho
                 queues[q, Q_ARRIVAL] = flow
+                queues[q, Q_AGE] = chance * given
                 if queues[q, Q_VARIANCE] != STATIONARY:
+                    queues[q, Q_PASS] = 1.0
                     queues[q, Q_VARIANCE] = STATIONARY
                     queues[q, Q_SERVICE] = s
                     queues[q, Q_SCV] = 2.0 * g - 1.0
@@ -315,15 +323,16 @@ def sweep_forward(
             first[1, i] = 0.0
         depth = 0
         for o in range(first_op, last_op):
+            staying = 1.0
             if ops[o, O_CANCEL] > 0.0:
-                _take_out_cancelled(
+                staying -= _take_out_cancelled(
                     o, pools, station_start[service], station_start[service + 1], station_visit_start,
                     station_visits, visit_op, visit_hold, queue_start, content_start, edge_start, edges,
                     contents, queues, ops,
                 )  # fmt: skip
             depth = _take_in(
-                o, first_pool, pools, ready, pool_ready, pool_error_ratio, op_shed_ratio[o], ops, out_op,
-                stack, depth, code_start[o],
+                o, first_pool, pools, ready, pool_ready, pool_error_ratio, op_shed_ratio[o], staying, ops,
+                out_op, stack, depth, code_start[o],
             )  # fmt: skip
         next_station = station_start[service]
         while True:
@@ -343,14 +352,15 @@ def sweep_forward(
                             for e in range(codes[pc, 1], codes[pc, 2]):
                                 first[0, e - first_edge] += expected * edge_probability[e]
                                 first[1, e - first_edge] += drawn * edge_probability[e]
-                                failing = edge_probability[e] * edges[E_FAIL, e]
-                                out_op[Y_FAILED, o] += drawn * failing
-                                expected *= 1.0 - failing
-                                drawn *= 1.0 - failing
-                                if drawn < VANISHING:
+                                p = edge_probability[e]
+                                out_op[Y_FAILED, o] += drawn * p * edges[E_FAIL, e]
+                                passing = 1.0 - p + p * edges[E_PASS, e]
+                                expected *= passing
+                                drawn *= passing
+                                if drawn < NOBODY:  # What rounding leaves must not be divided by later.
                                     out_op[Y_FAILED, o] += drawn
                                     drawn = 0.0
-                                if expected < VANISHING:
+                                if expected < NOBODY:
                                     expected = 0.0
                         else:
                             for e in range(codes[pc, 1], codes[pc, 2]):
@@ -359,14 +369,17 @@ def sweep_forward(
                         pc += 1
                     elif kind == GROUP:
                         alive = 1.0
+                        passing = 1.0
                         for e in range(codes[pc, 1], codes[pc, 2]):
                             first[0, e - first_edge] += expected * edge_probability[e]
                             first[1, e - first_edge] += drawn * edge_probability[e]
                             if hot:
                                 alive *= 1.0 - edge_probability[e] * edges[E_FAIL, e]
+                                through = 1.0 + edge_probability[e] * (edges[E_PASS, e] - 1.0)
+                                passing = through if e == codes[pc, 1] else min(passing, through)
                         out_op[Y_FAILED, o] += drawn * (1.0 - alive)
-                        expected *= alive
-                        drawn *= alive
+                        expected *= passing
+                        drawn *= passing
                         pc += 1
                     elif kind == END:
                         out_op[Y_OK, o] += drawn
@@ -411,6 +424,7 @@ def sweep_forward(
                 service2 = 0.0
                 marginal = 0.0
                 patience = np.inf
+                holds = False
                 doomed = 0.0
                 present = 0.0
                 for w in range(station_visit_start[k], station_visit_start[k + 1]):
@@ -419,6 +433,7 @@ def sweep_forward(
                     for pool in range(from_pool, to_pool):
                         m = content_start[visit] + pool
                         if hold:
+                            holds = True
                             mean = contents[m, M_HOLD]
                             second = contents[m, M_HOLD + 1] + mean * mean
                             limit_s = visits[visit, V_TIMEOUT]
@@ -444,22 +459,20 @@ def sweep_forward(
                         service2 += here * second
                         if hold:
                             marginal += here * contents[m, M_HOLD_MARGINAL]
-                if weight <= VANISHING and queues[q, Q_NUMBER] <= VANISHING:
+                if weight <= NOBODY:
                     s = queues[q, Q_SERVICE]
                     scv = queues[q, Q_SCV]
-                    if came_drawn <= 0.0 and queues[q, Q_WAIT] == 0.0:
-                        queues[q, Q_BUSY] = 0.0
-                        continue
                 else:
                     s = service1 / weight
                     scv = max(service2 / weight / (s * s) - 1.0, 0.0) if s > 0.0 else 0.0
                 c = queue_servers[q]
                 busy_before = queues[q, Q_BUSY]
-                if marginal > 0.0 and c > 0.0:
+                if marginal > 0.0 and c > 0.0 and weight > NOBODY:
                     # A Hold is kept for longer the more are inside: solve for the flow that it lets in.
                     s = _holding_time(
-                        s, marginal / weight, c, queues[q, Q_LET_IN], came_expected, queues[q, Q_NUMBER], dt_s
-                    )
+                        s, marginal / weight, c, queues[q, Q_LET_IN], came_expected, queues[q, Q_NUMBER],
+                        busy_before, dt_s,
+                    )  # fmt: skip
                 left_expected, left, turned_away = step_queue(
                     queues, q, c, queue_limit[q], came_expected, came_drawn, s, scv, patience, dt_s, tables,
                     queue_table[q],
@@ -470,6 +483,9 @@ def sweep_forward(
                 let_in = max(left + more_busy, 0.0)
                 let_in_expected = max(left_expected + more_busy, 0.0)
                 queues[q, Q_LET_IN] = let_in_expected / dt_s
+                if holds and queues[q, Q_VARIANCE] != STATIONARY and c > 0.0:
+                    accepted = max(came_expected - turned_away, 1e-9)
+                    queues[q, Q_PASS] = min(max(let_in_expected / accepted, PASS_MIN), PASS_MAX)
                 impatient = 0.0
                 if patience < 1e300:
                     # Of those who waited already when the queue became too slow for them.
@@ -541,21 +557,29 @@ def sweep_forward(
 
 @inlined
 def _holding_time(
-    s: float, marginal: float, c: float, last_flow: float, came: float, number: float, dt_s: float
+    s: float,
+    marginal: float,
+    c: float,
+    last_flow: float,
+    came: float,
+    number: float,
+    busy: float,
+    dt_s: float,
 ) -> float:
     """How long a Hold is kept, given that its inside slows down by `marginal` for each request a second.
 
-    At flow x it is kept for s + marginal·(x - last_flow). Full, x·(that) = c: a quadratic in x. This is
-    the implicit step that keeps a pool of threads and the queue behind it from overshooting each other.
+    If x a second are let in, it is kept for s + marginal·(x - last_flow). Of these, `fill` find a free
+    server; the rest wait for one to be given back, y = c / (that time) a second: a quadratic in y. This
+    is the implicit step that keeps a pool of threads and the queue behind it from overshooting each other.
     """
-    base = s - marginal * last_flow
+    fill = max(c - busy, 0.0) / dt_s
+    base = s + marginal * (fill - last_flow)
     root = sqrt(base * base + 4.0 * marginal * c)
     # Either form of the root, whichever does not cancel.
-    full_flow = 2.0 * c / (root + base) if base > 0.0 else (root - base) / (2.0 * marginal)
-    waiting = max(number - c, 0.0)
-    wanted = came / dt_s + waiting / dt_s
-    if wanted >= full_flow:
-        return c / full_flow
+    given_back = 2.0 * c / (root + base) if base > 0.0 else (root - base) / (2.0 * marginal)
+    wanted = came / dt_s + max(number - c, 0.0) / dt_s
+    if wanted >= fill + given_back:
+        return c / given_back
     return max(s + marginal * (wanted - last_flow), 0.25 * s)
 
 
@@ -576,10 +600,11 @@ def _take_out_cancelled(
     contents: F64,
     queues: F64,
     ops: F64,
-) -> None:
+) -> float:
     """Remove the requests of operation o whose callers cancelled: from its queues, and from its calls.
 
-    They are spread over both in proportion to where its requests are.
+    They are spread over both, and over those who come in this tick, in proportion. Returns the share of
+    the latter.
     """
     cancelled = ops[o, O_CANCEL]
     ops[o, O_CANCEL] = 0.0
@@ -599,10 +624,10 @@ def _take_out_cancelled(
     for e in range(edge_start[o], edge_start[o + 1]):
         for a in range(E_FLIGHT, E_ZOMBIE):
             calling += edges[a, e]
-    total = queued + calling
+    total = queued + calling + ops[o, O_CAME + 1]
     if total <= RESIDUE:
-        return
-    share = min(cancelled / total, 1.0)
+        return 0.0
+    share = min(cancelled / total, TAKEN_MAX)
     ops[o, O_CUT] = 1.0 - (1.0 - ops[o, O_CUT]) * (1.0 - share)
     for k in range(first_station, last_station):
         shared = queue_start[k + 1] - queue_start[k] == 1
@@ -615,3 +640,5 @@ def _take_out_cancelled(
                     contents[m, M_NUMBER] -= removed
                     contents[m, M_DOOMED] *= 1.0 - share
                     queues[q, Q_NUMBER] = max(queues[q, Q_NUMBER] - removed, 0.0)
+                    queues[q, Q_TAKEN] += removed
+    return float(share)

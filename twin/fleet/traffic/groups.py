@@ -25,6 +25,7 @@ def group_outcome(
     """
     clean = 1.0
     sound = 1.0
+    passing = 1e300
     marginal = 0.0
     top_clean = 0.0
     top_all = 0.0
@@ -34,6 +35,9 @@ def group_outcome(
         clean *= 1.0 - p + p * calls[i, 0]
         bad = calls[i, 8] if edge_required[e] != 0 else 0.0
         sound *= 1.0 - p * bad
+        through = calls[i, 17] if edge_required[e] != 0 else calls[i, 17] + calls[i, 18]
+        # All have to end: those that get through the narrowest get through the others too.
+        passing = min(passing, 1.0 - p + p * through)
         marginal = max(marginal, p * calls[i, 16])
         if calls[i, 0] > 1e-12:
             spread = sqrt(max(calls[i, 2] - calls[i, 1] * calls[i, 1], 0.0))
@@ -50,6 +54,8 @@ def group_outcome(
         out_row[i] = 0.0
     out_row[16] = marginal
     out_row[0] = clean
+    out_row[17] = passing
+    out_row[18] = 1.0 - sound
     c1, c2, c3 = longest(first, last, first_tmp, edge_probability, calls, top_clean, False)
     out_row[1] = c1
     out_row[2] = c2

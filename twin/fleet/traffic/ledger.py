@@ -12,10 +12,14 @@ from twin.fleet.traffic.jit import inlined, kernel
 from twin.fleet.traffic.state import (
     CALM_SHARE,
     E_BACKOFF,
+    E_FAIL,
     E_FLIGHT,
     E_HOT,
     E_MEAN,
     E_OK,
+    E_PASS,
+    E_RATE,
+    E_TRANSIT,
     E_ZOMBIE,
     E_ZOMBIE_S,
     O_CAME,
@@ -83,11 +87,26 @@ def settle_edge(
     """
     issued = drawn
     mean = edges[E_MEAN, e]
-    old_share = min(dt_s / mean, 1.0) if mean > 0.0 else 1.0
+    ok_share = edges[E_OK, e]
     failed_share = edges[E_OK + 1, e]
     rejected_share = edges[E_OK + 2, e]
     late_share = edges[E_OK + 3, e]
     bad_share = failed_share + rejected_share + late_share
+    # If fewer end than begin, the rest is stuck behind something that grows. What is stuck takes no part:
+    # only what was on the way before it grew, by Little's law. If more end than begin, all takes part.
+    whole_share = ok_share + bad_share
+    in_flight = edges[E_FLIGHT, e] + edges[E_FLIGHT + 1, e] + edges[E_FLIGHT + 2, e] + edges[E_FLIGHT + 3, e]
+    if edges[E_RATE, e] == 0.0:
+        edges[E_RATE, e] = drawn / dt_s
+        edges[E_TRANSIT, e] = min(in_flight / edges[E_RATE, e], mean) if drawn > 0.0 else mean
+    moving = 1.0
+    transit = mean
+    if whole_share < 0.999:
+        transit = min(edges[E_TRANSIT, e], mean)
+        if in_flight > edges[E_RATE, e] * transit:
+            moving = edges[E_RATE, e] * transit / in_flight
+    edges[E_TRANSIT, e] = transit
+    old_share = min(dt_s / transit, 1.0) if transit > 0.0 else 1.0
     lost = ops[callee, O_LOST]
     ok = 0.0
     failed = 0.0
@@ -119,15 +138,17 @@ def settle_edge(
         broken = here * lost
         failed += broken
         here -= broken
-        early = here * old_share
-        late = issued * _still_in_tick(mean, start_s, dt_s)
+        early = here * old_share * moving
+        late = issued * _still_in_tick(transit, start_s, dt_s)
         done = early + late
         start_s = (start_s + mean) * late / done if done > 0.0 else 0.0
-        left = here + issued - done
+        if done * whole_share > here + issued:
+            done = (here + issued) / whole_share
+        left = here + issued - done * whole_share
         edges[E_FLIGHT + a, e] = left
         flight += left
         bad = done * bad_share
-        good = done - bad
+        good = done * whole_share - bad
         ok += good
         if bad_share > 0.0:
             rejected += done * rejected_share
@@ -142,7 +163,7 @@ def settle_edge(
         elif retries > 3:
             # Attempts 3..retries share the last pot; of those that fail there, this share was the last.
             rounds = retries - 3
-            f = min(bad_share, 1.0)
+            f = min(bad_share / max(whole_share, 1e-12), 1.0)
             last = f**rounds / _geometric(f, rounds + 1)
             held = bad * (1.0 - last)
             edges[E_BACKOFF + 2, e] += held
@@ -150,6 +171,7 @@ def settle_edge(
             bad -= held
         call_failed += bad - again
     call_ok = ok
+    edges[E_RATE, e] += ((drawn + retried) / dt_s - edges[E_RATE, e]) * dt_s / (dt_s + mean)
     zombies = edges[E_ZOMBIE, e]
     if cancel != 0:
         ops[callee, O_CANCEL] += timed_out
@@ -170,6 +192,9 @@ def settle_edge(
         zombies = 0.0
         for i in range(1, E_HOT):
             edges[i, e] = 0.0
+        edges[E_OK, e] = 1.0
+        edges[E_FAIL, e] = 0.0
+        edges[E_PASS, e] = 1.0
         for i in range(E_OK + 1, E_OK + 4):
             edges[i, e] = 0.0
         edges[E_HOT, e] = 0.0

@@ -11,7 +11,10 @@ An *outcome row* says how one request, or one whole call, ends:
     8       share that fails                           9..11 raw moments times the share
     12      share that is rejected                     13..15 raw moments times the share
     16      marginal duration: seconds added by one more request a second over this tick
-    17..19  unused
+    17      how many end well now for each one that begins now: the share that ends well, but in a
+            growing or shrinking queue less or more (a blocked station lets nobody through)
+    18      how many fail now for each one that begins now
+    19      unused
     20      seconds that who begins now will take longer than who ends now has taken
 
 Why two classes end well: a fit of one gamma to "20 ms, or 1 s time-out and 20 ms" predicts time-outs one
@@ -165,6 +168,7 @@ def open_frame(frame: F64) -> None:
     for i in range(ROW):
         frame[i] = 0.0
     frame[0] = 1.0
+    frame[17] = 1.0
 
 
 @kernel
@@ -212,6 +216,12 @@ def compose(frame: F64, p: float, row: F64, required: bool) -> None:
     qj = row[12]
     frame[16] += p * row[16] * (frame[0] + frame[4])
     frame[20] += p * row[20] * (frame[0] + frame[4])
+    flow = frame[17] * p
+    frame[17] += flow * (row[17] - 1.0)
+    if required:
+        frame[18] += flow * row[18]
+    else:
+        frame[17] += flow * row[18]
     if qb + qf + qj <= TINY and frame[4] <= TINY:  # Calm: one class goes in, one comes out.
         _lengthen(frame, 0, p * row[1], p * row[2], p * row[3])
         return
@@ -306,7 +316,8 @@ def attempt_outcome(row: F64, timeout_s: float, delay_s: float, out: F64) -> Non
     out: (24,) 0..3 shares ok, failed, rejected, timed out; 4 mean time until the caller knows, 5 mean
     time that work goes on after a time-out; 6..9 ok without trouble and its raw moments, 10..13 ok after
     trouble, 14..17 not ok: share, and raw moments times share; 18 how much longer than their past
-    those in flight will take.
+    those in flight will take, 19 what 0 was multiplied with. Shares 0..3 are of those that end now, for
+    each one that begins now; all others are of those that begin.
     """
     for i in range(24):
         out[i] = 0.0
@@ -354,34 +365,14 @@ def attempt_outcome(row: F64, timeout_s: float, delay_s: float, out: F64) -> Non
         out[17] += timed_out * timeout_s * timeout_s * timeout_s
         out[5] = max(mean_whole - mean_known, 0.0) / timed_out
     out[4] = mean_known
-    # The ledger wants rates. Those who end now began when the queues were shorter (or longer): each class
-    # leaves at the rate share/(time that it will take), so that a blocked callee answers nobody, and the
-    # shares of those who end now follow from the rates.
-    lead = max(row[20], -0.9 * mean_known)
-    if abs(lead) > 1e-9 and mean_known > 1e-12:
-        through = (out[0] + out[1]) / (mean_known + lead)
-        away = out[2] / mean_known
-        late_rate = timed_out / mean_known
-        total = through + away + late_rate
-        if total > 1e-12:
-            w_through = 1.0 / ((mean_known + lead) * total)
-            w_other = 1.0 / (mean_known * total)
-            failed_before = out[1]
-            scale_failed = out[14]
-            out[0] *= w_through
-            out[1] *= w_through
-            out[2] *= w_other
-            out[3] *= w_other
-            out[6] *= w_through
-            out[10] *= w_through
-            out[14] = failed_before * w_through + (scale_failed - failed_before) * w_other
-            if scale_failed > 1e-300:
-                ratio = out[14] / scale_failed
-                out[15] *= ratio
-                out[16] *= ratio
-                out[17] *= ratio
-            out[4] = 1.0 / total
-    out[18] = min(out[4], max(timeout_s, mean_known)) - mean_known
+    lead = row[20] * (1.0 - timed_out)
+    out[18] = max(min(lead, timeout_s - mean_known), -0.9 * mean_known)
+    # From shares of those that begin to numbers of those that end now.
+    well = row[0] + row[4]
+    out[19] = row[17] / well if well > TINY else 1.0
+    out[0] *= out[19]
+    if row[8] > TINY:
+        out[1] *= row[18] / row[8]
 
 
 @kernel
@@ -438,6 +429,7 @@ def call_outcome(attempt: F64, retries: int, backoff_s: float, marginal: float, 
         c1 = n * g1 - backoff_s
         c2 = n * g2
         out_row[8] = weight
+        out_row[18] = weight * (attempt[1] + attempt[2] + attempt[3]) / bad
         out_row[9] = weight * c1
         out_row[10] = weight * (c2 + c1 * c1)
         out_row[11] = weight * (n * g3 + 3.0 * c1 * c2 + c1 * c1 * c1)
@@ -446,3 +438,4 @@ def call_outcome(attempt: F64, retries: int, backoff_s: float, marginal: float, 
         out_row[5] = m1 / m0
         out_row[6] = m2 / m0
         out_row[7] = m3 / m0
+    out_row[17] = (out_row[0] + m0) * attempt[19]

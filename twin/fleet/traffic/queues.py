@@ -28,6 +28,9 @@ from twin.fleet.traffic.jit import inlined, kernel
 
 __all__ = [
     "CALM_UTILISATION",
+    "PASS_MAX",
+    "PASS_MIN",
+    "Q_AGE",
     "Q_ARRIVAL",
     "Q_BLOCK",
     "Q_BUSY",
@@ -37,8 +40,10 @@ __all__ = [
     "Q_LET_IN",
     "Q_MARGINAL",
     "Q_NUMBER",
+    "Q_PASS",
     "Q_SCV",
     "Q_SERVICE",
+    "Q_TAKEN",
     "Q_VARIANCE",
     "Q_WAIT",
     "Q_WIDTH",
@@ -64,9 +69,14 @@ Q_ARRIVAL: Final = 12  # arrivals a second, averaged over as long as the wait is
 Q_LEAD: Final = 13  # seconds that whoever comes now will wait longer than whoever leaves now has waited
 Q_IMPATIENT: Final = 14  # share of arrivals that will give up waiting, as Q_BLOCK is of those turned away
 Q_LET_IN: Final = 15  # expected visitors a second that got a server, last tick
-Q_WIDTH: Final = 16
+Q_PASS: Final = 16  # visitors that leave for each one that is let into the queue
+Q_AGE: Final = 17  # how long whoever leaves at the tick's end has waited; Q_WAIT is the tick's average
+Q_TAKEN: Final = 18  # requests taken out since the last tick, because their callers cancelled
+Q_WIDTH: Final = 19
 
 STATIONARY: Final = -1.0  # in place of a variance: what the stationary queue has, worked out when needed
+PASS_MIN: Final = 1e-6
+PASS_MAX: Final = 10.0
 WAIT_FOR_EVER_S: Final = 1e6  # of a queue without servers
 CALM_UTILISATION: Final = 0.8
 SHORT_QUEUE_MAX: Final = 512.0  # Limits up to here may be solved place by place.
@@ -222,6 +232,7 @@ def refresh_queue(queues: F64, q: int, c: float, tables: F64, row: int) -> None:
     s = queues[q, Q_SERVICE]
     if c <= 0.0:
         queues[q, Q_LEAD] = WAIT_FOR_EVER_S
+        queues[q, Q_PASS] = PASS_MIN
         return
     if s <= 1e-12:
         return
@@ -258,8 +269,10 @@ def step_queue(
     before = queues[q, Q_NUMBER]
     flow = expected / dt_s
     queues[q, Q_FLOW] = flow
+    taken = queues[q, Q_TAKEN]
+    queues[q, Q_TAKEN] = 0.0
     queues[q, Q_IMPATIENT] = 0.0
-    memory = dt_s / (dt_s + max(queues[q, Q_WAIT], 0.0))  # weight of this tick in the arrivals so far
+    memory = dt_s / (dt_s + queues[q, Q_AGE])  # weight of this tick in the arrivals so far
     queues[q, Q_SERVICE] = s
     queues[q, Q_SCV] = scv
     queues[q, Q_BLOCK] = 0.0
@@ -273,7 +286,10 @@ def step_queue(
         queues[q, Q_VARIANCE] += drawn
         queues[q, Q_ARRIVAL] += ((drawn - turned_away) / dt_s - queues[q, Q_ARRIVAL]) * memory
         # Nobody leaves; whoever would, has waited since before the block.
-        queues[q, Q_WAIT] = min(after / max(queues[q, Q_ARRIVAL], 1e-9), queues[q, Q_WAIT] + dt_s)
+        age = queues[q, Q_AGE]
+        queues[q, Q_AGE] = min(after / max(queues[q, Q_ARRIVAL], 1e-9), age + dt_s)
+        queues[q, Q_WAIT] = 0.5 * (age + queues[q, Q_AGE])
+        queues[q, Q_PASS] = PASS_MIN
         queues[q, Q_WAIT + 1] = 0.0
         queues[q, Q_WAIT + 2] = 0.0
         queues[q, Q_LEAD] = WAIT_FOR_EVER_S
@@ -287,6 +303,8 @@ def step_queue(
             queues[q, i] = 0.0
         queues[q, Q_ARRIVAL] = flow
         queues[q, Q_LEAD] = 0.0
+        queues[q, Q_PASS] = 1.0
+        queues[q, Q_AGE] = 0.0
         return before + expected, before + drawn, 0.0
     g = 0.5 * (1.0 + scv)
     rate = c / s
@@ -303,6 +321,8 @@ def step_queue(
         queues[q, Q_Y] = rho / max(1.0 - rho, 1e-3)
         queues[q, Q_LEAD] = 0.0
         queues[q, Q_ARRIVAL] = flow * (1.0 - queues[q, Q_BLOCK])
+        queues[q, Q_PASS] = 1.0
+        queues[q, Q_AGE] = queues[q, Q_WAIT]
         left = max(before + expected * (1.0 - queues[q, Q_BLOCK]) - after, 0.0)
         return left, kept - after, turned_away
     if rho < CALM_UTILISATION:
@@ -318,6 +338,8 @@ def step_queue(
             queues[q, Q_VARIANCE] = STATIONARY
             queues[q, Q_Y] = rho * rest
             queues[q, Q_LEAD] = 0.0
+            queues[q, Q_PASS] = 1.0
+            queues[q, Q_AGE] = chance * given
             queues[q, Q_ARRIVAL] = flow
             queues[q, Q_WAIT] = chance * given
             queues[q, Q_WAIT + 1] = chance * (2.0 - chance) * given * given
@@ -328,7 +350,7 @@ def step_queue(
     # The long way: a step of the fluid queue.
     _find_variance(queues, q, g, tables, row)
     y = queues[q, Q_Y]
-    rho = y / (1.0 + y)
+    rho = max(y / (1.0 + y), min(rho, 1.0))
     share = rho * rho
     share *= share
     share *= share
@@ -372,7 +394,7 @@ def step_queue(
     v_before = queues[q, Q_VARIANCE]
     # What the draw has told is no longer uncertain.
     v = (v_before + came * (1.0 - share) + max(left, 0.0)) / (1.0 + 2.0 * dt_s * pull)
-    v_mid = v + (v_before - v) * mid + change * change / 12.0 / (1.0 + dt_s * relax)
+    v_mid = v + (v_before - v) * mid
     queues[q, Q_NUMBER] = after
     queues[q, Q_VARIANCE] = v
     queues[q, Q_Y] = y
@@ -380,8 +402,11 @@ def step_queue(
     queues[q, Q_ARRIVAL] += (accepted - queues[q, Q_ARRIVAL]) * memory
     number_mid = after - change * mid
     leaving = max(left, 0.0) / dt_s
-    past = _past(leaving, queues[q, Q_ARRIVAL], queues[q, Q_WAIT], number_mid, dt_s)
+    past = _past(leaving, queues[q, Q_ARRIVAL], queues[q, Q_AGE], number_mid, dt_s)
     _set_wait(queues, q, y_mid, v_mid, rate, g, past, tables, row)
+    queues[q, Q_AGE] = chance * g * (1.0 + y) / rate * past
+    let_in = max(expected - turned_away, 1e-9)
+    queues[q, Q_PASS] = min(max((left + taken) / let_in, PASS_MIN), PASS_MAX)
     queues[q, Q_MARGINAL] = (dt_s / (1.0 + dt_s * relax)) / rate * chance
     queues[q, Q_BUSY] = c * rho
     return max(left, 0.0), kept - after, turned_away

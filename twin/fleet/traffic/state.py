@@ -18,12 +18,15 @@ I32 = NDArray[np.int32]
 E_FLIGHT: Final = 0  # 0..3 attempts in flight, by number of attempt; 3 is "fourth or later"
 E_BACKOFF: Final = 4  # 4..6 waiting to become attempt 1, 2, 3 or later
 E_ZOMBIE: Final = 7
-E_HOT: Final = 8  # 1: some attempt may end badly, or some mass is left from when it could
-E_MEAN: Final = 9  # mean seconds until the caller knows
-E_OK: Final = 10  # 10..13 shares of attempts: ok, failed, rejected, timed out
-E_ZOMBIE_S: Final = 14  # mean seconds that a timed-out attempt goes on
-E_FAIL: Final = 15  # share of calls that fail their request
-E_WIDTH: Final = 16
+E_RATE: Final = 8  # attempts a second, averaged over as long as they take; 0 in calm
+E_TRANSIT: Final = 9  # mean seconds on the way, without what a growing queue adds; 0 in calm
+E_HOT: Final = 10  # 1: some attempt may end badly, or some mass is left from when it could
+E_MEAN: Final = 11  # mean seconds until the caller knows
+E_OK: Final = 12  # 12..15 attempts that end now, for each that begins: ok, failed, rejected, timed out
+E_ZOMBIE_S: Final = 16  # mean seconds that a timed-out attempt goes on
+E_FAIL: Final = 17  # requests that fail with a call, for each that makes it
+E_PASS: Final = 18  # requests that go on after a call, for each that makes it
+E_WIDTH: Final = 19
 
 # Columns of contents, (M, M_WIDTH): the requests of one operation and pool at one visit.
 M_NUMBER: Final = 0

@@ -25,6 +25,8 @@ from twin.fleet.traffic.network import CALLS, END, WORK, Network
 from twin.fleet.traffic.queues import Q_NUMBER, Q_SERVICE, Q_VARIANCE, Q_WIDTH
 from twin.fleet.traffic.state import (
     C_WIDTH,
+    E_OK,
+    E_PASS,
     E_WIDTH,
     G_WIDTH,
     M_HOLD,
@@ -64,7 +66,7 @@ from twin.spec.units import NS_PER_S
 
 __all__ = ["TickEngine"]
 
-CORRECTIONS_MAX: Final = 2
+CORRECTIONS_MAX: Final = 5
 UNSETTLED: Final = 0.01
 PLAN_WIDTH: Final = 8
 MARGIN: Final = 16  # rows of work space beyond what a program can need
@@ -118,6 +120,8 @@ class TickEngine:
         self._layout: _Layout | None = None
         edges, ops = len(network.edge_callee), len(network.ops)
         self._edges = np.zeros((E_WIDTH, edges))
+        self._edges[E_OK] = 1.0
+        self._edges[E_PASS] = 1.0
         self._ops = np.zeros((ops, O_WIDTH))
         self._ops[:, O_CALLING] = -1.0
         self._rows = np.zeros((ops, ROW))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from twin.fleet.traffic.engine import F64, I64
 from twin.fleet.traffic.jit import kernel
 from twin.fleet.traffic.queues import Q_BUSY, Q_LET_IN, refresh_queue
-from twin.fleet.traffic.state import E_HOT, E_MEAN, M_HOLD, O_HOT
+from twin.fleet.traffic.state import E_HOT, E_MEAN, E_OK, E_WIDTH, E_ZOMBIE_S, M_HOLD, O_HOT
 
 __all__ = ["all_same", "keep_state", "read_utilisation", "refresh_queues", "take_back"]
 
@@ -30,6 +30,10 @@ def keep_state(edges: F64, contents: F64, queues: F64, ops: F64, out_kept: F64) 
         for e in range(edges.shape[1]):
             out_kept[at] = edges[row, e]
             at += 1
+    for row in range(E_OK, E_WIDTH):
+        for e in range(edges.shape[1]):
+            out_kept[at] = edges[row, e]
+            at += 1
     for m in range(contents.shape[0]):
         for i in range(M_HOLD):
             out_kept[at] = contents[m, i]
@@ -46,13 +50,25 @@ def keep_state(edges: F64, contents: F64, queues: F64, ops: F64, out_kept: F64) 
 
 @kernel
 def take_back(kept: F64, edges: F64, contents: F64, queues: F64, ops: F64) -> None:
-    """Undo sweep_forward. What the backward sweep has learnt stays, with the flow that it was learnt at."""
+    """Undo sweep_forward. What the backward sweep has learnt stays, with the flow that it was learnt at.
+
+    But where time-outs begin or cease within the tick, neither its start nor its end speaks for it: those
+    edges take the average of both. (The end alone lets a retry storm feed on itself within its first tick.)
+    """
     at = 0
     for row in range(E_MEAN):
         for e in range(edges.shape[1]):
             # An edge that got into trouble meanwhile stays hot.
             edges[row, e] = max(kept[at], edges[row, e]) if row == E_HOT else kept[at]
             at += 1
+    width = edges.shape[1]
+    late = at + 3 * width
+    for e in range(width):
+        if abs(edges[E_OK + 3, e] - kept[late + e]) > 0.02:
+            for row in range(E_OK, E_WIDTH):
+                if row != E_ZOMBIE_S:
+                    edges[row, e] = 0.5 * (edges[row, e] + kept[at + (row - E_OK) * width + e])
+    at += (E_WIDTH - E_OK) * width
     for m in range(contents.shape[0]):
         for i in range(M_HOLD):
             contents[m, i] = kept[at]
