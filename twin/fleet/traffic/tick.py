@@ -193,6 +193,7 @@ class TickEngine:
             "identity": np.frombuffer(bytes.fromhex(self.network.digest), dtype=np.uint8).copy(),
             "counters": np.array([self.seed, self.replication, self._ticks, self._hot], dtype=np.int64),
         }
+        arrays["tables"] = self._tables.counts()
         for name in SAVED:
             arrays[name] = getattr(self, f"_{name}").copy()
         if self._layout is not None:
@@ -208,6 +209,7 @@ class TickEngine:
             fits = np.array_equal(arrays["identity"], identity)
             counters = [int(figure) for figure in arrays["counters"].astype(np.int64)]
             state = {name: _floats(arrays[name]) for name in SAVED}
+            tables = arrays["tables"].astype(np.int64)
         except KeyError as missing:
             raise BadInput(
                 f"a saved state without {missing}",
@@ -225,6 +227,9 @@ class TickEngine:
         for name, array in state.items():
             setattr(self, f"_{name}", array)
         self._layout = None
+        self._tables = ErlangTables()
+        for count in tables:  # One by one: a saved layout names rows by their order.
+            self._tables.rows_of(np.array([float(count)]))
         if "layout.pool_key" in arrays:
             parts = {
                 field.name: arrays[f"layout.{field.name}"].copy()
