@@ -276,6 +276,8 @@ def _settle(candidate: _Candidate, found: Judgement, *, reproduced: bool, rival:
 
 
 def _outcome(found: Judgement, reproduced: bool) -> tuple[Outcome, str]:
+    if found.errors and not reproduced:  # Without the incident there may be nothing to act on: no session to end.
+        return Outcome.INCONCLUSIVE, f"the incident is not reproduced, and so: {found.errors[0]}"
     if found.errors:
         return Outcome.REJECTED, f"it cannot be carried out: {found.errors[0]}"
     count = found.replications

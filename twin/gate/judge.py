@@ -76,8 +76,9 @@ def judge(
 
 
 def recovery_s(arm: Arm, limit_ratio: float) -> float | None:
-    """Seconds until users are well for good, at least RECOVERED_FOR_S before the end; None if never."""
-    bad = np.flatnonzero(arm.failing_ratio() > limit_ratio)
+    """Seconds until users are well for good and no pod is missing, at least RECOVERED_FOR_S before the end;
+    None if never. Pods count, because a crash loop that other replicas hide is an incident too."""
+    bad = np.flatnonzero((arm.failing_ratio() > limit_ratio) | (arm.missing > 0.0))
     first_well = 0 if bad.size == 0 else int(bad[-1]) + 1
     bins = arm.users.shape[0]
     if (bins - first_well) * BIN_S < RECOVERED_FOR_S:

@@ -37,12 +37,14 @@ WINDOW_BINS: Final = 6
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One run. `let_down`, `users`: (bins, J) users per second who gave up, and who came; `bad`, `asked`:
-    (bins, S) requests per second that ended badly, and all. `error` tells why a plan could not be applied."""
+    (bins, S) requests per second that ended badly, and all; `missing`: (bins,) pods that are wanted and not
+    ready, at most. `error` tells why a plan could not be applied."""
 
     let_down: F64
     users: F64
     bad: F64
     asked: F64
+    missing: F64
     terminated_sessions: int
     dropped: int
     error: str = ""
@@ -88,6 +90,8 @@ class _Recorder:
         journeys = self._users.size
         self.let_down, self.users = np.zeros((bins, journeys)), np.zeros((bins, journeys))
         self.bad, self.asked = np.zeros((bins, services)), np.zeros((bins, services))
+        self.missing = np.zeros(bins)
+        self._state = world.state
 
     def __call__(self, end_ns: int, sample: Sample) -> None:
         row = (end_ns - self._start_ns - 1) // (BIN_S * NS_PER_S)
@@ -98,6 +102,9 @@ class _Recorder:
         self.users[row] += (sample.call_failed + sample.call_ok)[users] / BIN_S
         self.bad[row] += np.bincount(self._op_service, sample.op_failed + sample.op_rejected, size) / BIN_S
         self.asked[row] += np.bincount(self._op_service, sample.op_arrivals, size) / BIN_S
+        state = self._state
+        ready = np.bincount(state.pod_service[state.pod_ready], minlength=size)
+        self.missing[row] = max(self.missing[row], float(np.maximum(state.wanted - ready, 0).sum()))
 
 
 def rehearse(
@@ -180,6 +187,7 @@ def _play(situation: World, plan: Plan | None, number: int, horizon_s: float) ->
         users=recorder.users,
         bad=recorder.bad,
         asked=recorder.asked,
+        missing=recorder.missing,
         terminated_sessions=world.state.sessions_terminated - situation.state.sessions_terminated,
         dropped=len(world.state.dropped_tables) - len(situation.state.dropped_tables),
         error=error,

@@ -14,7 +14,14 @@ from twin.spec.ids import ServiceId
 BINS, SERVICES = 120, (ServiceId("shop/a"), ServiceId("shop/b"))
 
 
-def arm(*, down_until_s: float, bad_rps: float = 0.0, bad_s: float = 0.0, users_rps: float = 100.0) -> Arm:
+def arm(
+    *,
+    down_until_s: float,
+    bad_rps: float = 0.0,
+    bad_s: float = 0.0,
+    users_rps: float = 100.0,
+    missing_until_s: float = 0.0,
+) -> Arm:
     """Users are let down (half of them) until a moment; service b fails for a while."""
     times = np.arange(BINS) * BIN_S
     users = np.full((BINS, 1), users_rps)
@@ -22,8 +29,9 @@ def arm(*, down_until_s: float, bad_rps: float = 0.0, bad_s: float = 0.0, users_
     bad = np.zeros((BINS, 2))
     bad[times < bad_s, 1] = bad_rps
     return Arm(
-        let_down=let_down, users=users, bad=bad, asked=np.full((BINS, 2), 100.0), terminated_sessions=0, dropped=0
-    )
+        let_down=let_down, users=users, bad=bad, asked=np.full((BINS, 2), 100.0),
+        missing=np.where(times < missing_until_s, 1.0, 0.0), terminated_sessions=0, dropped=0,
+    )  # fmt: skip
 
 
 NEVER = 10_000.0
@@ -51,6 +59,10 @@ def test_a_service_that_is_worse_for_half_a_minute_is_harm_and_for_ten_seconds_i
 
 def test_letting_down_more_users_is_harm_even_if_no_service_fails() -> None:
     assert verdict(arm(down_until_s=0), arm(down_until_s=120)) == (0.0, 1.0)
+
+
+def test_a_crash_loop_that_other_replicas_hide_is_an_incident_too() -> None:
+    assert verdict(arm(down_until_s=0, missing_until_s=NEVER), arm(down_until_s=0, missing_until_s=50)) == (1.0, 0.0)
 
 
 def test_less_than_delta_is_noise() -> None:
