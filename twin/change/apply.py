@@ -64,13 +64,15 @@ def undo_from_json(data: Mapping[str, Any]) -> Undo:
 def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, str | None]:
     """What undoing would need, read before the write, and the resourceVersion that it was read at.
 
-    An OpsStep is asked by a dry run. Raises ApiError, BadInput.
+    Both kinds of step are asked by a dry run. Raises ApiError, BadInput.
     """
     if isinstance(step, OpsStep):
         back = plant.ops.call(step.operation, step.arguments, dry_run=True)
         return Undo(operation=step.operation, arguments=back), None
     obj = plant.kube.get(step.ref)
-    fields = {path: (value, get_field(obj, path)) for path, value in step.fields.items()}
+    # As the server will hold it, not as we write it: "512Mi" may come back as bytes, and is still ours.
+    after = plant.kube.patch(step.ref, step.fields, dry_run=True)
+    fields = {path: (get_field(after, path), get_field(obj, path)) for path in step.fields}
     return Undo(ref=step.ref, fields=fields), obj["metadata"]["resourceVersion"]
 
 

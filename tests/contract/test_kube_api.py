@@ -1,0 +1,125 @@
+"""What every KubeApi must do, errors included. A subclass supplies only the fixture."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.small_shop import small_shop
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.ports import KubeApi
+from twin.spec.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
+from twin.spec.fields import container_path, get_field
+from twin.spec.plan import ObjectRef
+from twin.spec.units import NS_PER_S
+
+CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
+REPLICAS = ("spec", "replicas")
+
+
+class KubeApiContract:
+    @pytest.fixture
+    def api(self) -> KubeApi:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def reader(self) -> KubeApi:
+        raise NotImplementedError
+
+    def test_an_object_has_kubernetes_shape(self, api: KubeApi) -> None:
+        cart = api.get(CART)
+        assert (cart["apiVersion"], cart["kind"]) == ("apps/v1", "Deployment")
+        assert cart["metadata"]["uid"]
+        assert cart["spec"]["template"]["spec"]["containers"][0]["name"] == "cart"
+        assert cart["status"]["readyReplicas"] == cart["spec"]["replicas"]
+
+    def test_what_is_not_there_is_not_found(self, api: KubeApi) -> None:
+        for ref in (
+            ObjectRef(kind="Deployment", name="nobody", namespace="shop"),
+            ObjectRef(kind="StatefulSet", name="cart", namespace="shop"),
+            ObjectRef(kind="Pod", name="cart-0-99", namespace="shop"),
+            ObjectRef(kind="Nonsense", name="cart", namespace="shop"),
+        ):
+            with pytest.raises(NotFound):
+                api.get(ref)
+
+    def test_a_write_bumps_the_version_and_a_stale_one_is_refused(self, api: KubeApi) -> None:
+        seen = api.get(CART)["metadata"]["resourceVersion"]
+        after = api.patch(CART, {REPLICAS: 4}, resource_version=seen)
+        assert after["spec"]["replicas"] == 4
+        assert after["metadata"]["resourceVersion"] != seen
+        with pytest.raises(Conflict):
+            api.patch(CART, {REPLICAS: 5}, resource_version=seen)
+        assert api.get(CART)["spec"]["replicas"] == 4
+
+    def test_a_dry_run_answers_and_changes_nothing(self, api: KubeApi) -> None:
+        before = api.get(CART)
+        told = api.patch(CART, {container_path("cart", "image"): "cart:v9"}, dry_run=True)
+        assert get_field(told, container_path("cart", "image")) == "cart:v9"
+        assert api.get(CART) == before
+        with pytest.raises(Unprocessable):
+            api.patch(CART, {REPLICAS: -1}, dry_run=True)
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {REPLICAS: -1},
+            {REPLICAS: "many"},
+            {("spec", "nonsense"): 1},
+            {container_path("cart", "image"): ""},
+            {container_path("cart", "resources", "limits", "memory"): "lots"},
+            {REPLICAS: 5, ("spec", "nonsense"): 1},
+        ],
+    )
+    def test_what_is_not_valid_is_refused_whole(self, api: KubeApi, fields: dict[tuple[str, ...], object]) -> None:
+        before = api.get(CART)
+        with pytest.raises(Unprocessable):
+            api.patch(CART, fields)
+        assert api.get(CART) == before
+
+    def test_a_reader_may_look_and_dry_run_and_not_write(self, reader: KubeApi) -> None:
+        reader.patch(CART, {REPLICAS: 4}, dry_run=True)
+        for write in (
+            lambda: reader.patch(CART, {REPLICAS: 4}),
+            lambda: reader.delete(ObjectRef(kind="Pod", name="x", namespace="shop")),
+            lambda: reader.evict(ObjectRef(kind="Pod", name="x", namespace="shop")),
+        ):
+            with pytest.raises(Forbidden):
+                write()
+
+    def test_a_disruption_budget_says_not_now(self, api: KubeApi) -> None:
+        pods = api.list_objects("Pod", "shop", {"app": "cart"})
+        first, second = (ObjectRef(kind="Pod", name=p["metadata"]["name"], namespace="shop") for p in pods[:2])
+        api.evict(first)  # Three ready, at least two wanted.
+        with pytest.raises(TooManyRequests):
+            api.evict(second)
+
+    def test_lists_are_in_order_and_filtered(self, api: KubeApi) -> None:
+        names = [o["metadata"]["name"] for o in api.list_objects("Deployment")]
+        assert names == sorted(names)
+        assert api.list_objects("Deployment", "elsewhere") == []
+        assert {p["metadata"]["labels"]["app"] for p in api.list_objects("Pod", "shop", {"app": "cart"})} == {"cart"}
+
+    def test_a_watch_tells_what_changed(self, api: KubeApi) -> None:
+        version = api.get(CART)["metadata"]["resourceVersion"]
+        newest = max(int(o["metadata"]["resourceVersion"]) for o in api.list_objects("Deployment"))
+        api.patch(CART, {REPLICAS: 4})
+        changed = [o["metadata"]["name"] for _, o in api.watch("Deployment", since_version=str(newest))]
+        assert changed == ["cart"]
+        assert version
+
+
+class TestWorldKubeApi(KubeApiContract):
+    @pytest.fixture
+    def world(self) -> World:
+        world = World.build(small_shop(), seed=1)
+        world.run(30 * NS_PER_S)
+        return world
+
+    @pytest.fixture
+    def api(self, world: World) -> KubeApi:
+        return plant_of(world, writes=True).kube
+
+    @pytest.fixture
+    def reader(self, world: World) -> KubeApi:
+        return plant_of(world).kube
