@@ -30,7 +30,7 @@ ACTIONS = (
     Action(kind="set_route", target="shop/web--cart", parameters={"retries": 0.0, "timeout_s": 0.5}),
     Action(kind="cordon", target="a-0"),
     Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.2}),
-    Action(kind="rollout_pause", target="shop/web"),
+    Action(kind="rollout_pause", target="shop/catalog"),
 )
 
 
