@@ -63,9 +63,8 @@ def service_for(
     say: Callable[[str], None] = lambda _: None,
 ) -> PromotionService:
     """The promoter of a saved World: it saves the World's file at every move."""
-    from agent.limits.guard import SqliteWriteGuard
-
     import policies
+    from agent.limits.guard import SqliteWriteGuard
     from twin.cli.home import home, journal_path, trusted_folder
     from twin.cli.targets import save_world
     from twin.fleet.plant import plant_of
