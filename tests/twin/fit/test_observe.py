@@ -1,0 +1,126 @@
+"""A twin from telemetry: what can be measured is right within noise, what cannot is declared or a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from chaos.catalogue import compile_fault
+from tests.small_shop import small_shop
+from twin.fit.calibration import calibrate
+from twin.fit.cone import OUTSIDE, cone_of
+from twin.fit.observe import observe
+from twin.fit.reproduce import reproduce, set_scene
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.ports import Plant
+from twin.spec.errors import Inconclusive
+from twin.spec.fault import parse_fault
+from twin.spec.fleet import Fleet, Source
+from twin.spec.generators import generate
+from twin.spec.ids import ServiceId
+from twin.spec.incident import Incident
+from twin.spec.program import Hold, Step, Work, calls_of
+from twin.spec.signal import SignalKind
+from twin.spec.units import NS_PER_S
+
+
+class OnlyPorts:
+    """A Plant that has the four ports and nothing else: whoever looks behind them fails."""
+
+    def __init__(self, plant: Plant) -> None:
+        self.name, self.kube, self.ops = plant.name, plant.kube, plant.ops
+        self.telemetry, self.clock = plant.telemetry, plant.clock
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    world = World.build(small_shop(), seed=4)
+    world.run(600 * NS_PER_S)
+    return world
+
+
+@pytest.fixture(scope="module")
+def twin(world: World) -> Fleet:
+    return observe(OnlyPorts(plant_of(world, name="prod")))
+
+
+def work_of(steps: Iterable[Step]) -> list[float]:
+    found: list[float] = []
+    for step in steps:
+        if isinstance(step, Work):
+            found.append(step.mean_s)
+        elif isinstance(step, Hold):
+            found += work_of(step.body)
+    return found
+
+
+def test_work_rates_and_calls_are_measured_within_noise(twin: Fleet) -> None:
+    for true in small_shop().services:
+        seen = twin.service(true.id)
+        for operation in true.operations:
+            ours = seen.operation(operation.name)
+            assert work_of(ours.steps) == pytest.approx(work_of(operation.steps), rel=0.05)
+            want = {(c.target, c.probability) for c in calls_of(operation.steps)}
+            got = {(c.target, round(c.probability, 1)) for c in calls_of(ours.steps)}
+            assert got == want
+    assert twin.journeys[0].rate_rps == pytest.approx(120.0, rel=0.05)
+
+
+def test_limits_and_routes_are_as_declared(twin: Fleet) -> None:
+    true = small_shop()
+    for service in true.services:
+        assert twin.service(service.id).stations == service.stations
+        assert twin.service(service.id).replicas == service.replicas
+    call = next(iter(calls_of(twin.service(ServiceId("shop/web")).operation("serve").steps)))
+    assert (getattr(call, "timeout_s", None), getattr(call, "retry", None)) == (1.0, call.retry)  # type: ignore[union-attr]
+
+
+def test_every_figure_says_where_it_comes_from(twin: Fleet) -> None:
+    sources = {belief.source for belief in twin.beliefs.values()}
+    assert sources == {Source.MEASURED, Source.DECLARED, Source.PRIOR}
+    assert all(b.spread > 0.0 for b in twin.beliefs.values() if b.source is not Source.DECLARED)
+
+
+def test_the_twin_predicts_what_production_shows(world: World, twin: Fleet) -> None:
+    assert calibrate(twin, plant_of(world)).median_error_ratio < 0.1
+
+
+def test_nothing_is_built_from_nothing() -> None:
+    young = World.build(small_shop(), seed=4)
+    young.run(20 * NS_PER_S)
+    with pytest.raises(Inconclusive):
+        observe(plant_of(young))
+
+
+@pytest.mark.parametrize(
+    "fault", ["errors(shop/catalog, ratio=0.4)", "slow(shop/catalog, factor=12)", "held_slots(shop/db)"]
+)
+def test_an_incident_is_reproduced_by_its_fault_and_not_by_another(world: World, twin: Fleet, fault: str) -> None:
+    hurt = world.fork()
+    hurt.inject(compile_fault(parse_fault(fault), hurt.fleet, start_ns=hurt.now_ns))
+    hurt.run_for(90 * NS_PER_S)
+    plant = plant_of(hurt, name="prod")
+    symptoms = tuple(s.symptom for _, s in hurt.state.signals if s.kind is SignalKind.ALERT and s.symptom is not None)
+    incident = Incident(id="1", title="t", onset_s=plant.clock.now_s() - 75.0, symptoms=symptoms)
+    hypotheses = [parse_fault(text) for text in (fault, "errors(shop/cart)", "load_spike(browse)", "slow(shop/web)")]
+    found = reproduce(set_scene(twin, plant, incident), hypotheses)
+    best = found.best.fault
+    assert best is not None
+    assert (best.kind, best.target) == (hypotheses[0].kind, hypotheses[0].target)
+    assert found.best.residual < 0.5
+
+
+def test_the_cone_keeps_what_is_reached_and_stands_in_for_the_rest() -> None:
+    fleet = small_shop()
+    assert {s.id for s in cone_of(fleet, [ServiceId("shop/db")]).services} == {s.id for s in fleet.services}
+    large = generate(60, seed=3)
+    cone = cone_of(large, [large.services[5].id])
+    names = {service.id for service in cone.services}
+    for service in cone.services:
+        for operation in service.operations:
+            assert all(call.target.rsplit(":", 1)[0] in names for call in calls_of(operation.steps))
+    outside: list[Any] = [journey for journey in cone.journeys if journey.name.startswith(OUTSIDE)]
+    assert all(journey.rate_rps > 0.0 for journey in outside)
