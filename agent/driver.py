@@ -71,7 +71,9 @@ from twin.spec.signal import Signal, SignalKind
 
 __all__ = ["Driver", "Episode", "Moment", "Services", "ungated_change"]
 
-LOOK_S: Final = 15.0
+LOOK_S: Final = 5.0  # Signals are pushed; a simulated clock has to look for them.
+WATCH_LOOK_S: Final = 15.0  # one scrape
+SCRAPES_S: Final = 16.0
 RECALL_K: Final = 2
 SIGNALS_SHOWN_S: Final = 1800.0
 WELL_LOOKS: Final = 3  # so many looks in a row without trouble end a watch early
@@ -144,6 +146,7 @@ class _Due:
 class _Watching:
     effect: Watch
     end_s: float
+    next_s: float
     well_looks: int = 0
 
 
@@ -166,6 +169,7 @@ class Driver:
         self._verifications: list[tuple[str, Verification]] = []
         self._promotions: list[tuple[str, PromotedAnswer]] = []
         self._let_down: list[tuple[float, float]] = []
+        self._written: list[tuple[float, float, frozenset[str]]] = []
         self._resume()
 
     def run(self, *, until_s: float, stop_when_closed: bool = True, after: int | None = None) -> Episode:
@@ -196,7 +200,7 @@ class Driver:
         """Take up what was pushed, note how users fare, and see to the watches and the pager."""
         plant = self._services.plant
         now_s = plant.clock.now_s()
-        ratio = users_let_down(plant, start_s=now_s - LOOK_S - 1.0, end_s=now_s)
+        ratio = users_let_down(plant, start_s=now_s - SCRAPES_S, end_s=now_s)
         if not self._let_down or self._let_down[-1][0] < now_s:
             self._let_down.append((now_s, ratio))
         pushed = list(plant.telemetry.signals(after=self._cursor))
@@ -249,6 +253,9 @@ class Driver:
         plant = self._services.plant
         now_s = plant.clock.now_s()
         context = self._contexts[name]
+        if now_s < min(watching.next_s, watching.end_s):
+            return
+        watching.next_s = now_s + WATCH_LOOK_S
         try:
             health = look(plant, context.incident.services)
         except TwinError as error:
@@ -337,7 +344,7 @@ class Driver:
             case Promote():
                 self._promote(name, effect)
             case Watch():
-                self._watching[name] = _Watching(effect, now_s + effect.duration_s)
+                self._watching[name] = _Watching(effect, now_s + effect.duration_s, now_s + WATCH_LOOK_S)
             case SendPage():
                 services.pager.page(effect.page, now_s=now_s)
                 self._pages.append(effect.page)
@@ -367,17 +374,26 @@ class Driver:
     def _view(self, context: Context, effect: Diagnose) -> View:
         plant, verifier = self._services.plant, self._services.verifier
         since_s = context.incident.onset_s - SIGNALS_SHOWN_S
-        signals = tuple(s for _, s in plant.telemetry.signals(after=0) if s.at_s >= since_s)
+        signals = tuple(
+            s for _, s in plant.telemetry.signals(after=0) if s.at_s >= since_s and not self._is_our_own(s)
+        )
         return View(
             plant=plant, incident=context.incident, specialist=context.specialist, signals=signals,
             documents=context.documents, fault_types=tuple(verifier.fault_types()) if verifier else (),
             tried=effect.tried, round=effect.round,
         )  # fmt: skip
 
+    def _is_our_own(self, signal: Signal) -> bool:
+        """A roll-out that a promotion of ours began is no suspect."""
+        return signal.kind is SignalKind.DEPLOY and any(
+            signal.service in targets and start_s <= signal.at_s <= end_s for start_s, end_s, targets in self._written
+        )
+
     def _tell_diagnosis(self, name: str, effect: Diagnose, diagnosis: Diagnosis) -> None:
         hypotheses = [fault_text(fault) for fault in diagnosis.hypotheses]
         candidates = [change_text(change) for change in diagnosis.candidates]
-        data = {"hypotheses": hypotheses, "candidates": candidates, "thoughts": diagnosis.thoughts}
+        data = {"hypotheses": hypotheses, "candidates": candidates, "thoughts": diagnosis.thoughts,
+                "latency_s": self._services.brain.latency_s}  # fmt: skip
         self._services.room.append(name, "hypotheses", data, entry_id=effect.id)
         self._say("diagnosed", " · ".join(hypotheses) or "no hypothesis", incident=name, data=data)
 
@@ -421,6 +437,7 @@ class Driver:
         started_s = clock.now_s()
         self._say("promoting", change_text(effect.change), incident=name)
         done = self._services.promoter.promote(effect.receipt)
+        self._written.append((started_s, clock.now_s(), frozenset(a.target for a in effect.change.actions)))
         self._promotions.append((name, done))
         entry = {"change": change_text(effect.change), "outcome": done.outcome.value, "reason": done.reason,
                  "started_s": started_s, "promotion": done.promotion_id}  # fmt: skip

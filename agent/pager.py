@@ -27,7 +27,7 @@ __all__ = ["ConsoleSink", "FileSink", "Pager", "PagerSink", "Queued", "WebhookSi
 RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
 COLUMNS: Final = 100
-LABEL_COLUMNS: Final = 9
+LABEL_COLUMNS: Final = 10
 LINES_PER_ENTRY: Final = 4  # One screen: 7 entries fit into 30 lines, whatever they say.
 
 _SCHEMA: Final = """

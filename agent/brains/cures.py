@@ -24,6 +24,8 @@ HOT_RATIO: Final = 0.8
 SHED_MAX: Final = 0.8
 NODE_SHARE_MAX: Final = 0.5  # of a node's memory, for one container
 ROUTES_MAX: Final = 8
+RESTARTED_MAX: Final = 3
+BACKLOG_S: Final = 2.0
 SCALED_MAX: Final = 5
 MIB: Final = 2**20
 _LIMITS: Final = "twin.dev/limits"
@@ -91,14 +93,44 @@ class Cures:
         """For a service that cannot keep up: fewer attempts at it."""
         return self.no_retries([service])
 
+    def break_loop(self) -> tuple[Action, ...]:
+        """What lets an overload outlive its cause is retries and the backlog that nobody waits for any more:
+        no retries on edges that fail, and fresh containers where a backlog is."""
+        failing = {(e.id.caller, e.id.callee) for e in self._facts.edge_states if e.errors_now > e.errors_before + 0.05}
+        routes = [
+            route
+            for route in self._facts.routes
+            if route.attempts > 0 and (route.caller.split(":")[0], route.callee) in failing
+        ]
+        routes = sorted(routes, key=lambda r: (r.caller.startswith("user:"), r.target))[:ROUTES_MAX]
+        calm = [action("set_route", route.target, retries=0.0) for route in routes]
+        return (*calm, *(action("restart", service) for service in self._backlogged()[:RESTARTED_MAX]))
+
+    def with_loop_broken(self, cure: Change) -> tuple[Change, ...]:
+        """A cure together with `break_loop`, where there is a loop to break."""
+        taken = {(a.kind, a.target) for a in cure.actions} | {("restart", a.target) for a in cure.actions}
+        more = [a for a in self.break_loop() if (a.kind, a.target) not in taken]
+        return (change(f"{cure.reason}; and what keeps it down", *cure.actions, *more),) if more else ()
+
+    def loop_alone(self) -> tuple[Change, ...]:
+        actions = self.break_loop()
+        return (change("retries and a backlog keep it down", *actions),) if actions else ()
+
+    def for_session(self, session: Session) -> tuple[Change, ...]:
+        end = self.end_sessions(session)
+        return (end, *self.with_loop_broken(end), *self.loop_alone(), self.restart(session.service))
+
     def for_slow(self, service: ServiceId) -> tuple[Change, ...]:
-        """Take attempts away, add room, start anew, turn some away, fail sooner."""
+        """Add room, take attempts away, both, start anew, fail sooner, turn some away."""
+        room = self.scale(service, self._growth(service))
         return (
-            *self.no_retries([service, *sorted(self._callers(service))]),
-            *self.scale(service, self._growth(service)),
+            *room,
+            *self.no_retries([service]),
+            *(both for cure in room for both in self.with_loop_broken(cure)),
+            *(() if room else self.loop_alone()),
             self.restart(service),
-            *self.shed(self._entry(service), 0.4),
             *self._fail_sooner(service),
+            *self.shed(self._entry(service), 0.4),
         )
 
     def for_errors(self, service: ServiceId) -> tuple[Change, ...]:
@@ -113,19 +145,13 @@ class Cures:
         """Room where it is hot, fewer attempts where they fail, and a door that closes."""
         hot = self._hot()
         scaled = [a for s in hot[:SCALED_MAX] if (a := self._scale_action(s, max(factor, self._growth(s))))]
-        failing = sorted({ServiceId(e.id.callee) for e in self._facts.edge_states if e.errors_now > 0.05})
-        calm = self.no_retries(failing or hot)
-        shed = self.shed(entry, 1.0 - 1.0 / max(factor, 1.3))
-        found: list[Change] = []
-        if scaled:
-            found.append(change("room where it is hot", *scaled))
-        found += calm
-        found += shed
-        if scaled and calm:
-            found.append(change("room, and no retries until it is there", *scaled, *calm[0].actions))
-        if calm:
-            found.append(change("no retries, and fewer requests", *calm[0].actions, *shed[0].actions))
-        return tuple(found)
+        room = (change("room where it is hot", *scaled),) if scaled else ()
+        return (
+            *room,
+            *(both for cure in room for both in self.with_loop_broken(cure)),
+            *self.loop_alone(),
+            *self.shed(entry, 1.0 - 1.0 / max(factor, 1.3)),
+        )
 
     def replace_node(self, nodes: Sequence[str], missing: Sequence[ServiceId]) -> tuple[Change, ...]:
         """Keep new pods off dark machines, and start elsewhere what they took along."""
@@ -171,6 +197,17 @@ class Cures:
         state = self._facts.states.get(service)
         busy = max(state.cpu_now, state.pool_now) if state else 0.0
         return max(busy / SCALE_TO_RATIO, 1.5)
+
+    def _backlogged(self) -> list[ServiceId]:
+        """Stateless services whose requests wait so long that nobody can still want the answers."""
+        return sorted(
+            service
+            for service, state in self._facts.states.items()
+            if state.own_time_now > BACKLOG_S
+            and state.slowdown > 20.0
+            and max(state.cpu_now, state.pool_now) > 0.9
+            and not self._facts.is_stateful(service)
+        )
 
     def _hot(self) -> list[ServiceId]:
         """Services near a limit, the hottest first."""

@@ -34,7 +34,8 @@ _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceState:
     """One service, before the onset and now. `own_time_s` is time not spent waiting for callees; `own_errors`
-    the share of requests that fail without a callee's failing."""
+    the share of requests that fail without a callee's failing; `unanswered` the share of attempts that its
+    callers count as failed and it does not: they gave up waiting."""
 
     service: ServiceId
     rate_before: float = 0.0
@@ -44,6 +45,8 @@ class ServiceState:
     errors_before: float = 0.0
     errors_now: float = 0.0
     callee_errors_now: float = 0.0
+    asked_errors_before: float = 0.0
+    asked_errors_now: float = 0.0
     cpu_before: float = 0.0
     cpu_now: float = 0.0
     pool_before: float = 0.0
@@ -61,6 +64,11 @@ class ServiceState:
     @property
     def own_errors(self) -> float:
         return max(self.errors_now - self.errors_before - self.callee_errors_now, 0.0)
+
+    @property
+    def unanswered(self) -> float:
+        risen = self.asked_errors_now - self.asked_errors_before
+        return max(risen - max(self.errors_now - self.errors_before, 0.0), 0.0)
 
     @property
     def slowdown(self) -> float:
@@ -148,6 +156,7 @@ class Facts:
         memory = self._values(Metric.MEMORY_BYTES, since_s, self.now_s)
         own = self._own_times(*before), self._own_times(*now)
         callee_errors = self._callee_errors()
+        asked = self._asked_errors()
         states = {}
         for column, service in enumerate(self.cone):
             events = [s for s in self.view.signals if s.service == service and s.at_s >= since_s]
@@ -164,6 +173,8 @@ class Facts:
                 own_time_before=own[0].get(service, 0.0), own_time_now=own[1].get(service, 0.0),
                 errors_before=errors[0], errors_now=errors[1],
                 callee_errors_now=callee_errors.get(service, 0.0),
+                asked_errors_before=asked.get(service, (0.0, 0.0))[0],
+                asked_errors_now=asked.get(service, (0.0, 0.0))[1],
                 cpu_before=cpu[0], cpu_now=cpu[1], pool_before=pool[0], pool_now=pool[1],
                 memory_before=pair(Metric.MEMORY_BYTES)[0], memory_now=pair(Metric.MEMORY_BYTES)[1],
                 memory_peak=peak, memory_rise_bytes_per_s=rise,
@@ -351,6 +362,17 @@ class Facts:
         callers = sorted(set(failed) & set(self.cone))
         rates = dict(zip(self.cone, self._mean(Metric.REQUESTS_RPS, self.now_s - NOW_S, self.now_s), strict=True))
         return {caller: min(failed[caller] / max(rates[caller], 1e-6), 1.0) for caller in callers}
+
+    def _asked_errors(self) -> dict[ServiceId, tuple[float, float]]:
+        """For each service, the share of attempts at it that failed, as its callers saw it: before, now."""
+        sums: dict[ServiceId, list[float]] = {}
+        for edge in self.edge_states:
+            row = sums.setdefault(ServiceId(edge.id.callee), [0.0, 0.0, 0.0, 0.0])
+            row[0] += edge.rate_before
+            row[1] += edge.rate_before * edge.errors_before
+            row[2] += edge.rate_now
+            row[3] += edge.rate_now * edge.errors_now
+        return {s: (bad0 / max(all0, 1e-9), bad1 / max(all1, 1e-9)) for s, (all0, bad0, all1, bad1) in sums.items()}
 
     def _blind(self, what: str) -> None:
         if what not in self.blind:

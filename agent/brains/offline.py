@@ -30,11 +30,14 @@ HYPOTHESES_MAX: Final = 6
 CANDIDATES_MAX: Final = 5
 LATENCY_S: Final = 5.0
 WEIGHT_MIN: Final = 0.15
-STRONG: Final = 0.6  # Two findings that strong may both be true: their cures are also proposed together.
+WEIGHT_SHARE_MIN: Final = 0.4  # of the strongest finding's: weaker ones only cost rehearsals
+STRONG: Final = 0.7  # Two findings that strong may both be true: their cures are also proposed together.
+SECOND_CURE: Final = 0.85  # what a finding's weight is worth for each further cure
 SLOWDOWN_MIN: Final = 1.7
 OWN_ERRORS_MIN: Final = 0.02
+UNANSWERED_MIN: Final = 0.05
+TROUBLE_BELOW: Final = 0.3  # A callee in so much trouble excuses its callers.
 SPIKE_MIN: Final = 1.3
-AMPLIFIED_MIN: Final = 1.3
 SETTLE_S: Final = 60.0  # A roll-out that begins after the onset by more than this did not cause it.
 
 
@@ -77,8 +80,9 @@ def find(facts: Facts) -> list[Finding]:
     """Every finding, the strongest first."""
     cures = Cures(facts)
     ways = (_from_deploys, _from_memory, _from_crashes, _from_sessions, _from_nodes, _from_load, _from_own_trouble)
-    found = [finding for way in ways for finding in way(facts, cures) if finding.weight >= WEIGHT_MIN]
-    return sorted(found, key=lambda f: (-f.weight, fault_text(f.hypothesis)))
+    found = [finding for way in ways for finding in way(facts, cures)]
+    floor = max(WEIGHT_MIN, WEIGHT_SHARE_MIN * max((f.weight for f in found), default=0.0))
+    return sorted((f for f in found if f.weight >= floor), key=lambda f: (-f.weight, fault_text(f.hypothesis)))
 
 
 def _from_deploys(facts: Facts, cures: Cures) -> Iterator[Finding]:
@@ -150,18 +154,17 @@ def _from_sessions(facts: Facts, cures: Cures) -> Iterator[Finding]:
     """Who holds a lock or most of the connections, where waiting is seen."""
     for session in facts.sessions:
         state = facts.states[session.service]
-        waited_for = state.pool_now > 0.9 or state.slowdown > SLOWDOWN_MIN or state.own_errors > OWN_ERRORS_MIN
+        waited_for = state.pool_now > 0.9 or state.slowdown > SLOWDOWN_MIN or _trouble(state) > 0.0
         timely = facts.onset_s - 900.0 <= session.since_s <= facts.onset_s + SETTLE_S
         servers = cures.station_servers(session.service, session.station)
         share = min(session.held_slots / servers, 1.0) if servers else 1.0
-        weight = 0.2 + (0.35 if waited_for else 0.0) + (0.25 if timely else 0.0) + 0.15 * share
+        weight = 0.2 + (0.4 if waited_for else 0.0) + (0.25 if timely else 0.0) + 0.1 * share
         hypothesis = fault(
             "held_slots", session.service, station=session.station, session=session.id, share=round(share, 3)
         )
         held = f"holds {session.held_slots} of {session.station}"
         why = f"{session.text or 'a session'} {held}, {facts.onset_s - session.since_s:.0f} s before the onset"
-        treatments = (cures.end_sessions(session), *cures.relieve(session.service), cures.restart(session.service))
-        yield Finding(weight, hypothesis, why, treatments)
+        yield Finding(weight, hypothesis, why, cures.for_session(session))
 
 
 def _from_nodes(facts: Facts, cures: Cures) -> Iterator[Finding]:
@@ -193,21 +196,23 @@ def _from_load(facts: Facts, cures: Cures) -> Iterator[Finding]:
 def _from_own_trouble(facts: Facts, cures: Cures) -> Iterator[Finding]:
     """Services whose own part became slow or wrong; the deepest first, since causes lie below effects."""
     changed = {deploy.service for deploy in facts.deploys}
-    loads = {s: _trouble(state) for s, state in facts.states.items()}
+    crowded = any(e.id.caller == "user" and e.rate_now > SPIKE_MIN * e.rate_before > 0.1 for e in facts.edge_states)
+    trouble = {service: _trouble(state) for service, state in facts.states.items()}
     for service, state in facts.states.items():
-        slow, wrong = _slow_score(state), _wrong_score(state)
-        below = max((loads.get(c, 0.0) for c in facts.graph.callees.get(service, ())), default=0.0)
-        blame = 0.25 if below >= 0.8 * loads[service] else 0.0
-        blame += 0.1 if service in changed else 0.0
+        below = max((trouble.get(c, 0.0) for c in facts.graph.callees.get(service, ())), default=0.0)
+        blame = (0.3 if below >= TROUBLE_BELOW else 0.0) + (0.1 if service in changed else 0.0)
+        blame += 0.15 if crowded else 0.0
+        slow, wrong = max(_slow_score(state), _silent_score(state)), _wrong_score(state)
         if slow > 0.0:
-            hypothesis = fault("slow", service, factor=round(min(max(state.slowdown, 1.0), 100.0), 2))
-            why = (
-                f"its own part takes {1e3 * state.own_time_now:.0f} ms instead of {1e3 * state.own_time_before:.0f} ms"
-            )
+            took = f"{1e3 * state.own_time_now:.0f} ms instead of {1e3 * state.own_time_before:.0f} ms"
+            factor = max(state.slowdown, 8.0 if _silent_score(state) > 0.0 else 1.0)
+            hypothesis = fault("slow", service, factor=round(min(factor, 100.0), 2))
+            why = f"its own part takes {took}; {state.unanswered:.0%} of its callers gave up"
             yield Finding(0.3 + 0.45 * slow - blame, hypothesis, why, cures.for_slow(service))
         if wrong > 0.0:
             hypothesis = fault("errors", service, ratio=round(min(state.own_errors, 1.0), 3))
             why = f"{state.own_errors:.0%} of its requests fail without a callee's failing"
+            blame += 0.1 if slow > 0.5 else 0.0  # Who is overrun also turns away.
             yield Finding(0.3 + 0.45 * wrong - blame, hypothesis, why, cures.for_errors(service))
 
 
@@ -224,7 +229,9 @@ def _sickness(facts: Facts, state: ServiceState) -> tuple[float, list[str]]:
         signs.append((0.95, f"{max(state.crashes, state.restarts)} crashes"))
     if facts.symptom(state.service, SymptomKind.MEMORY):
         signs.append((0.9, "memory near its limit"))
-    if state.missing > 0.0 and not facts.dark_nodes:
+    if state.unanswered > UNANSWERED_MIN:
+        signs.append((0.4 + 0.5 * _silent_score(state), f"{state.unanswered:.0%} of its callers gave up"))
+    if state.missing >= 0.5 and not facts.dark_nodes:
         signs.append((0.7, f"{state.missing:.0f} pods missing"))
     return max((score for score, _ in signs), default=0.0), [text for _, text in signs]
 
@@ -251,8 +258,12 @@ def _wrong_score(state: ServiceState) -> float:
     return min(state.own_errors / 0.3, 1.0) if state.own_errors > OWN_ERRORS_MIN else 0.0
 
 
+def _silent_score(state: ServiceState) -> float:
+    return min(state.unanswered / 0.3, 1.0) if state.unanswered > UNANSWERED_MIN else 0.0
+
+
 def _trouble(state: ServiceState) -> float:
-    return max(_slow_score(state), _wrong_score(state))
+    return max(_slow_score(state), _wrong_score(state), _silent_score(state))
 
 
 def _minutes_to_full(facts: Facts, state: ServiceState) -> float:
@@ -265,7 +276,8 @@ def _minutes_to_full(facts: Facts, state: ServiceState) -> float:
 
 
 def _candidates(found: Sequence[Finding], tried: frozenset[str]) -> tuple[Change, ...]:
-    """The best cure of each finding, then the second best of each, and so on; strong findings together too."""
+    """Cures of all findings by their weight, each further cure of one finding a little later; strong findings
+    together too."""
     chosen: dict[str, Change] = {}
 
     def take(wanted: Change) -> None:
@@ -274,13 +286,14 @@ def _candidates(found: Sequence[Finding], tried: frozenset[str]) -> tuple[Change
             chosen.setdefault(key, wanted)
 
     strong = [f for f in found if f.weight >= STRONG and f.cures]
-    for depth in range(max((len(f.cures) for f in found), default=0)):
-        for rank, finding in enumerate(found):
-            if depth < len(finding.cures):
-                take(finding.cures[depth])
-            if depth == 0 and rank == 1:
-                for pair in _together(strong):
-                    take(pair)
+    ranked = [
+        (finding.weight * SECOND_CURE**depth, rank, depth, cure)
+        for rank, finding in enumerate(found)
+        for depth, cure in enumerate(finding.cures)
+    ]
+    ranked += [(strong[0].weight * SECOND_CURE, len(found), 0, pair) for pair in _together(strong)]
+    for *_, cure in sorted(ranked, key=lambda row: (-row[0], row[1], row[2])):
+        take(cure)
     return tuple(chosen.values())
 
 

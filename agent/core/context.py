@@ -35,6 +35,7 @@ class Phase(StrEnum):
 class Settings:
     """How an agent goes about it; part of the context, so that a resumed incident goes on by the same rules.
 
+    `young_s`: an incident that nothing explains is looked at again, `evidence_s` later, while it is so young.
     `gated`: candidates go through a Verifier; without, they are written as they come (baselines only).
     `rounds_max`: how often the brain may propose; `gather_s`: how long a storm may grow before reasoning.
     """
@@ -45,6 +46,8 @@ class Settings:
     watch_s: float = 120.0
     promote_harmless: bool = False
     promotions_max: int = 3
+    young_s: float = 150.0
+    evidence_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +64,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A candidate and what became of it. `promoted` is empty if it never reached production."""
+    """A candidate and what became of it. `promoted` is empty if it never reached production. `stale`: the verdict
+    is about a production that is no more, or about an incident that was not reproduced; it may be asked anew."""
 
     change: Change
     round: int
     outcome: Outcome | None = None
     reason: str = ""
     promoted: str = ""
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +108,8 @@ class Context:
 
     @property
     def tried(self) -> tuple[str, ...]:
-        """Keys of all candidates that have been judged or written."""
-        return tuple(change_key(attempt.change) for attempt in self.attempts)
+        """Keys of all candidates that have been written, or judged by a verdict that still holds."""
+        return tuple(change_key(attempt.change) for attempt in self.attempts if not attempt.stale)
 
 
 def change_key(change: Change) -> str:

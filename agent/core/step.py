@@ -49,6 +49,7 @@ from agent.core.words import lesson, make_page, recall_queries
 from twin.ports.services import PromotionOutcome
 from twin.spec.canonical import plain
 from twin.spec.change import Change
+from twin.spec.signal import SymptomKind
 from twin.spec.verdict import Outcome
 
 __all__ = ["open_context", "step"]
@@ -128,6 +129,8 @@ _MERGEABLE = frozenset({Phase.SIGNAL, Phase.CORRELATE, Phase.ROUTE, Phase.RETRIE
 
 def _on_answer(context: Context, effect: Effect, event: Event) -> Step:
     match event:
+        case Gathered() if context.phase is Phase.HYPOTHESISE:
+            return _think(context)
         case Gathered():
             return _emit(replace(context, phase=Phase.ROUTE), Route)
         case Routed():
@@ -171,7 +174,7 @@ def _on_diagnosed(context: Context, event: Diagnosed) -> Step:
     context = replace(context, hypotheses=event.hypotheses, thoughts=event.thoughts)
     if not event.hand_over and not fresh:
         return _watch(context)
-    if context.alerts_active == 0 and not context.promotions:
+    if _looks_over(context):
         return _watch(_noted(context, "all alerts have resolved: looking whether it is over"))
     if not context.settings.gated:
         if not fresh:
@@ -191,18 +194,35 @@ def _on_verified(context: Context, event: Verified) -> Step:
     context = replace(context, suspects=event.suspects, attempts=(*context.attempts, *attempts)[-ATTEMPTS_MAX:])
     allowed = (Outcome.EFFECTIVE, Outcome.HARMLESS) if context.settings.promote_harmless else (Outcome.EFFECTIVE,)
     usable = [j for j in event.judged if j.outcome in allowed and j.receipt is not None]
-    if context.alerts_active == 0 and not context.promotions:
+    if _looks_over(context):
         return _watch(_noted(context, "all alerts have resolved: looking whether it is over"))
-    if not event.judged:
+    if not event.judged and not (event.suspects and event.suspects[0].fault is None and _is_young(context)):
         return _hand_over(context, "nothing to propose")
     if not usable:
         if event.suspects and event.suspects[0].fault is None:
+            if _is_young(context):
+                return _wait_for_evidence(context)
             return _hand_over(context, "nothing that the twin can reproduce")
         return _think(context)
     best = min(usable, key=_preference)
     assert best.receipt is not None
     context = replace(context, phase=Phase.PROMOTE, chosen=best.change)
     return _emit(context, partial(Promote, change=best.change, receipt=best.receipt))
+
+
+def _is_young(context: Context) -> bool:
+    """Few scrapes show it yet: that the twin cannot reproduce it may be for want of evidence."""
+    age_s = context.updated_s - context.incident.onset_s
+    return age_s < context.settings.young_s
+
+
+def _wait_for_evidence(context: Context) -> Step:
+    """Look again a few scrapes later. Verdicts about what was not reproduced decide nothing: ask anew."""
+    context = _noted(context, "not reproduced yet: waiting for more evidence")
+    now = context.round
+    stale = tuple(replace(a, stale=a.stale or (a.round == now and not a.promoted)) for a in context.attempts)
+    context = replace(context, phase=Phase.HYPOTHESISE, attempts=stale, round=context.round - 1)
+    return _emit(context, partial(Gather, duration_s=context.settings.evidence_s))
 
 
 def _preference(judged: JudgedChange) -> tuple[int, float, int, str]:
@@ -231,6 +251,7 @@ def _write_ungated(context: Context) -> Step:
 
 def _on_promoted(context: Context, effect: Promote, event: Promoted) -> Step:
     key = change_key(effect.change)
+    drifted = event.outcome is PromotionOutcome.REFUSED and event.exit_code == DRIFT_EXIT_CODE
     told = f"{event.outcome}: {event.reason}" if event.reason else str(event.outcome)
     context = replace(
         context,
@@ -250,14 +271,19 @@ def _on_promoted(context: Context, effect: Promote, event: Promoted) -> Step:
         case PromotionOutcome.REFUSED:
             if not context.settings.gated and context.queue:
                 return _write_ungated(context)
-            if event.exit_code == DRIFT_EXIT_CODE:
-                # The verdict was about another production: the same changes may be proposed anew.
-                return _again(replace(context, attempts=_without(context, context.round)), "production drifted")
+            if drifted:
+                return _again(context, "production drifted")
             return _hand_over(context, f"promotion was refused: {event.reason}")
 
 
-def _without(context: Context, round_: int) -> tuple[Attempt, ...]:
-    return tuple(a for a in context.attempts if a.round != round_)
+def _looks_over(context: Context) -> bool:
+    """All alerts have resolved, and none is of a kind that comes and goes: a leak is quiet between two deaths."""
+    coming_back = {SymptomKind.RESTARTS, SymptomKind.MEMORY, SymptomKind.UNREADY}
+    return (
+        context.alerts_active == 0
+        and not context.promotions
+        and not any(symptom.kind in coming_back for symptom in context.incident.symptoms)
+    )
 
 
 def _on_relapse(context: Context, event: Relapsed) -> Step:

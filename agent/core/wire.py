@@ -41,6 +41,10 @@ def _read(kind: Any, data: Any) -> Any:
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         return _read_union(typing.get_args(kind), data)
+    if origin is typing.Literal:
+        if data not in typing.get_args(kind):
+            raise ValueError(f"{data!r} is none of {typing.get_args(kind)}")
+        return data
     if origin is tuple:
         return tuple(_read(typing.get_args(kind)[0], item) for item in data)
     if origin is not None and issubclass(origin, Mapping):
@@ -68,8 +72,8 @@ def _read_union(kinds: tuple[Any, ...], data: Any) -> Any:
     """Where several dataclasses are possible, each has a field `kind` whose default is its name."""
     for kind in kinds:
         if dataclasses.is_dataclass(kind):
-            names = {field.name: field.default for field in dataclasses.fields(kind)}
-            if not isinstance(data, Mapping) or data.get("kind") != names.get("kind", data.get("kind")):
+            default = next((f.default for f in dataclasses.fields(kind) if f.name == "kind"), dataclasses.MISSING)
+            if not isinstance(data, Mapping) or default not in (dataclasses.MISSING, data.get("kind")):
                 continue
         try:
             return _read(kind, data)

@@ -283,12 +283,13 @@ def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: f
 
 
 def _let_down_ratio(plant: Plant, start_s: float, end_s: float) -> float:
-    """Share of users let down between two moments; 0 if nobody came."""
+    """Share of users let down between two moments, on the journey that fares worst; 0 if nobody came."""
     users = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
     bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
-    total = float(np.nansum(rate))
-    return float(np.nansum(rate * bad)) / total if total > 0.0 else 0.0
+    total = np.nansum(rate, axis=0)
+    let_down = np.nansum(rate * bad, axis=0)
+    return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max(initial=0.0))
 
 
 def _deploys_since(twin: Fleet, plant: Plant, epoch_s: float) -> tuple[Timed, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from twin.fleet.draws import entity_of
 from twin.fleet.traffic.engine import F64, I64
 from twin.fleet.traffic.network import Network, compile_network
+from twin.ports.plant import EdgeId, TracedEdge
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet, WorkloadKind
 from twin.spec.ids import NodeName, ServiceId
@@ -22,9 +24,9 @@ from twin.spec.units import ns
 __all__ = ["Blueprint", "lay_out"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Blueprint:
-    """Shapes: (S,) services, (N,) nodes, (J,) journeys."""
+    """Shapes: (S,) services, (N,) nodes, (J,) journeys. Without slots, so that names are worked out once."""
 
     fleet: Fleet
     network: Network
@@ -50,14 +52,49 @@ class Blueprint:
     node_memory: F64  # (N,) bytes
     zones: tuple[str, ...]
 
+    @cached_property
+    def traced_edges(self) -> tuple[TracedEdge, ...]:
+        """Every edge as tracing names it, by row."""
+        network = self.network
+        traced = []
+        positions: dict[int, int] = {}
+        for row in range(len(network.edge_callee)):
+            callee, callee_operation = network.ops[int(network.edge_callee[row])].rsplit(":", 1)
+            op = int(network.edge_caller[row])
+            if op < 0:
+                caller, operation, position = "user", str(network.journeys[row]), 0
+            else:
+                caller, operation = network.ops[op].rsplit(":", 1)
+                position = positions[op] = positions.get(op, -1) + 1
+            edge = EdgeId(
+                caller=caller, caller_operation=operation, callee=callee, callee_operation=callee_operation,
+                position=position,
+            )  # fmt: skip
+            group = int(network.edge_group[row])
+            traced.append(
+                TracedEdge(id=edge, group=None if group < 0 else group, asynchronous=bool(network.edge_publish[row]))
+            )
+        return tuple(traced)
+
+    @cached_property
+    def edge_rows(self) -> dict[EdgeId, int]:
+        """Rows of edges by their names in traces."""
+        return {edge.id: row for row, edge in enumerate(self.traced_edges)}
+
+    @cached_property
+    def routes(self) -> dict[tuple[str, ServiceId], I64]:
+        """Who calls whom, (caller's id or "user:journey", callee's id), and the edges' rows; publishes left out."""
+        found: dict[tuple[str, ServiceId], list[int]] = {}
+        for row, edge in enumerate(self.traced_edges):
+            if not edge.asynchronous:
+                outside = edge.id.caller == "user"
+                caller = f"user:{edge.id.caller_operation}" if outside else edge.id.caller
+                found.setdefault((caller, ServiceId(edge.id.callee)), []).append(row)
+        return {pair: np.array(rows, dtype=np.int64) for pair, rows in found.items()}
+
     def edges_between(self, caller: ServiceId, callee: ServiceId) -> I64:
         """Rows of all calls from one service to another, publishes left out."""
-        network = self.network
-        to_callee = network.op_service[network.edge_callee] == self.service_index[callee]
-        inside = network.edge_caller >= 0
-        from_caller = np.zeros(inside.size, dtype=np.bool_)
-        from_caller[inside] = network.op_service[network.edge_caller[inside]] == self.service_index[caller]
-        return np.flatnonzero(from_caller & to_callee & (network.edge_publish == 0))
+        return self.routes.get((caller, callee), np.zeros(0, dtype=np.int64))
 
 
 def lay_out(fleet: Fleet) -> Blueprint:

@@ -36,6 +36,7 @@ LET_DOWN: Final = "let_down_rps"
 _ENVELOPE_STEP: Final = 6  # every sixth bin: half a minute
 _SLACK_SHARE: Final = 0.5  # The envelope is drawn wide: it is to catch another incident, not noise.
 _SLACK_RPS: Final = 2.0
+_PHASE_BINS: Final = 18
 
 
 def receipt_issuer(
@@ -102,12 +103,17 @@ def _envelope(prediction: Prediction) -> tuple[EnvelopeCurve, ...]:
     points = tuple(
         EnvelopePoint(
             t_s=prediction.times_s[i],
-            low=max(prediction.nothing_low_rps[i] * (1.0 - _SLACK_SHARE) - _SLACK_RPS, 0.0),
-            high=prediction.nothing_high_rps[i] * (1.0 + _SLACK_SHARE) + _SLACK_RPS,
+            low=max(min(_near(prediction.nothing_low_rps, i)) * (1.0 - _SLACK_SHARE) - _SLACK_RPS, 0.0),
+            high=max(_near(prediction.nothing_high_rps, i)) * (1.0 + _SLACK_SHARE) + _SLACK_RPS,
         )
         for i in range(0, len(prediction.times_s), _ENVELOPE_STEP)
     )
     return (EnvelopeCurve(service=ServiceId("users"), metric=LET_DOWN, points=points),) if points else ()
+
+
+def _near(values: tuple[float, ...], index: int) -> tuple[float, ...]:
+    """A minute and a half to either side: restarts make an incident swing, and nobody knows its phase."""
+    return values[max(index - _PHASE_BINS, 0) : index + _PHASE_BINS + 1]
 
 
 def _fingerprint() -> str:

@@ -31,6 +31,7 @@ __all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse"]
 F64 = NDArray[np.float64]
 HORIZON_S: Final = 600.0
 BIN_S: Final = 5  # Traces are kept in bins of this many seconds.
+WINDOW_BINS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,14 @@ class Arm:
     error: str = ""
 
     def failing_ratio(self) -> F64:
-        """Share of users let down, by bin: (bins,)."""
-        users = self.users.sum(axis=1)
-        ratio: F64 = np.divide(self.let_down.sum(axis=1), users, out=np.zeros_like(users), where=users > 0.0)
-        return ratio
+        """Share of users let down on the journey that fares worst, over the half minute from each bin: (bins,).
+
+        The worst, not the mean: a large fleet's happy users must not hide an unhappy shop.
+        """
+        users, bad = _ahead(self.users), _ahead(self.let_down)
+        ratio: F64 = np.divide(bad, users, out=np.zeros_like(users), where=users > 0.0)
+        worst: F64 = ratio.max(axis=1, initial=0.0)
+        return worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,14 @@ class Rehearsal:
 
     nothing: tuple[Arm, ...]
     arms: tuple[tuple[Arm, ...], ...]
+
+
+def _ahead(values: F64) -> F64:
+    """Sums over each bin and the next ones, WINDOW_BINS in all; fewer at the end: (bins, J)."""
+    ends = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+    last = np.minimum(np.arange(values.shape[0]) + WINDOW_BINS, values.shape[0])
+    summed: F64 = ends[last] - ends[:-1]
+    return summed
 
 
 class _Recorder:

@@ -19,7 +19,7 @@ from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
 from twin.promote.preconditions import check_preconditions
 from twin.promote.target import Target
-from twin.promote.watch import Finding, let_down_rps, look
+from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check
 from twin.spec.errors import ReceiptInvalid, TwinError
 from twin.spec.fields import path_text
@@ -47,6 +47,7 @@ class PromotionService:
     approvals: Sequence[Mapping[str, Any]] = ()
     holder: str = "promoter"
     _consecutive: int = field(default=0, init=False)
+    _well_since_s: float | None = field(default=None, init=False)
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
         """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code."""
@@ -126,7 +127,7 @@ class PromotionService:
 
     def _run(self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, *, first: int) -> Promoted:
         started_s = promotion.at_s
-        self._consecutive = 0
+        self._consecutive, self._well_since_s = 0, None
         unclear = False
         for number, move in enumerate(moves_of(plan)):
             if number < first:
@@ -143,8 +144,7 @@ class PromotionService:
             if finding is Finding.WORSE:
                 return self._roll_back(promotion.id, "users fare worse than predicted")
             unclear = finding is Finding.UNCLEAR
-        observed, users = let_down_rps(self.plant)
-        recovery_s = self.plant.clock.now_s() - started_s if users and observed / users < RECOVERED_RATIO else None
+        recovery_s = None if self._well_since_s is None else self._well_since_s - started_s
         if unclear:
             return self._finish(promotion.id, Status.HELD, "users fare neither as predicted nor worse", None)
         return self._finish(promotion.id, Status.DONE, "as predicted", recovery_s)
@@ -179,8 +179,13 @@ class PromotionService:
         end_s = self.plant.clock.now_s() + move.duration_s
         while self.plant.clock.now_s() < end_s:
             self.plant.clock.sleep(min(LOOK_S, end_s - self.plant.clock.now_s()))
+            now_s = self.plant.clock.now_s()
             observed, _ = let_down_rps(self.plant, window_s=LOOK_S + 1.0)
-            elapsed_s = self.plant.clock.now_s() - started_s
+            if worst_let_down_ratio(self.plant, window_s=LOOK_S + 1.0) >= RECOVERED_RATIO:
+                self._well_since_s = None
+            elif self._well_since_s is None:
+                self._well_since_s = now_s
+            elapsed_s = now_s - started_s
             finding = look(observed, checked.receipt.prediction, elapsed_s, canary=move.canary)
             self._consecutive = self._consecutive + 1 if finding is Finding.WORSE else 0
             if self._consecutive >= WORSE_IN_A_ROW:

@@ -6,14 +6,16 @@ from enum import StrEnum
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twin.ports.plant import Metric, Plant
 from twin.spec.verdict import Prediction
 
-__all__ = ["Finding", "let_down_rps", "look"]
+__all__ = ["Finding", "let_down_rps", "look", "worst_let_down_ratio"]
 
 SLACK_SHARE: Final = 0.3
 SLACK_RPS: Final = 1.0
+PHASE_S: Final = 45.0  # A restart may come so much earlier or later than predicted.
 
 
 class Finding(StrEnum):
@@ -24,13 +26,28 @@ class Finding(StrEnum):
 
 def let_down_rps(plant: Plant, *, window_s: float = 30.0) -> tuple[float, float]:
     """(users let down a second, users a second) over the last scrapes; NaN without one."""
+    bad, rate = _users(plant, window_s)
+    if rate.shape[0] == 0:
+        return float("nan"), float("nan")
+    return float(np.nanmean(bad.sum(axis=1))), float(np.nanmean(rate.sum(axis=1)))
+
+
+def worst_let_down_ratio(plant: Plant, *, window_s: float = 30.0) -> float:
+    """Share of users let down on the journey that fares worst; 1.0 if nothing was measured: unseen is not well."""
+    bad, rate = _users(plant, window_s)
+    total, let_down = np.nansum(rate, axis=0), np.nansum(bad, axis=0)
+    if not total.size or not total.any():
+        return 1.0
+    return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max())
+
+
+def _users(plant: Plant, window_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Users let down a second, and users a second, by scrape and journey: (T, J) both."""
     now_s = plant.clock.now_s()
     edges = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, edges, start_s=now_s - window_s, end_s=now_s).values
     bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, edges, start_s=now_s - window_s, end_s=now_s).values
-    if rate.shape[0] == 0:
-        return float("nan"), float("nan")
-    return float(np.nanmean((rate * bad).sum(axis=1))), float(np.nanmean(rate.sum(axis=1)))
+    return rate * bad, rate
 
 
 def look(observed_rps: float, prediction: Prediction, elapsed_s: float, *, canary: bool) -> Finding:
@@ -41,10 +58,16 @@ def look(observed_rps: float, prediction: Prediction, elapsed_s: float, *, canar
     """
     if not np.isfinite(observed_rps) or not prediction.times_s:
         return Finding.UNCLEAR
-    nothing = float(np.interp(elapsed_s, prediction.times_s, prediction.nothing_high_rps))
-    change = float(np.interp(elapsed_s, prediction.times_s, prediction.change_high_rps))
+    nothing = _highest(prediction.times_s, prediction.nothing_high_rps, elapsed_s)
+    change = _highest(prediction.times_s, prediction.change_high_rps, elapsed_s)
     if observed_rps > max(nothing, change) * (1.0 + SLACK_SHARE) + SLACK_RPS:
         return Finding.WORSE
     if canary or observed_rps <= change * (1.0 + SLACK_SHARE) + SLACK_RPS:
         return Finding.AS_PREDICTED
     return Finding.UNCLEAR
+
+
+def _highest(times_s: tuple[float, ...], values: tuple[float, ...], at_s: float) -> float:
+    """The highest predicted value around a moment; the last one beyond the horizon."""
+    near = [value for time_s, value in zip(times_s, values, strict=True) if abs(time_s - at_s) <= PHASE_S]
+    return max(near) if near else values[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from twin.cli.output import emit
@@ -19,7 +21,6 @@ def command(who: str, release: bool, as_json: bool) -> None:
     What is under way stops before its next write and is taken back. Rollbacks are never stopped.
     """
     from agent.limits.guard import SqliteWriteGuard
-
     from twin.cli.home import home, journal_path
     from twin.promote.journal import Journal, Status
 
@@ -28,7 +29,7 @@ def command(who: str, release: bool, as_json: bool) -> None:
         guard.release()
         emit(as_json, {"stopped": False}, "released: agents and promoters may write again")
         return
-    guard.engage(f"taken over by {who}")
+    guard.engage(by=who, reason=f"taken over by {who}", now_s=time.time())  # noqa: TID251 - the edge
     open_ones = [p.id for p in Journal(journal_path()).promotions() if p.status is Status.OPEN]
     lines = [f"stopped by {who}: no agent and no promoter writes from here any more"]
     lines += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from twin.fleet.state import NEVER_NS, Phase, Template
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.fleet import Probe, Resources, Service, WorkloadKind
-from twin.spec.ids import JourneyName, ServiceId, service_of
+from twin.spec.ids import ServiceId
 from twin.spec.program import Call, Hold, Publish, Step, calls_of
 from twin.spec.units import duration_text
 
@@ -41,7 +42,12 @@ REVISION: Final = "deployment.kubernetes.io/revision"
 
 def uid_of(world: World, kind: str, namespace: str, name: str) -> str:
     """The same object has the same uid in every run and every copy."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{world.fleet.name}/{kind}/{namespace}/{name}"))
+    return _uid(f"{world.fleet.name}/{kind}/{namespace}/{name}")
+
+
+@lru_cache(maxsize=100_000)
+def _uid(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 def workload_object(world: World, index: int) -> KubeObject:
@@ -216,22 +222,12 @@ def budget_object(world: World, index: int) -> KubeObject:
 
 def route_pairs(world: World) -> list[tuple[str, ServiceId]]:
     """Who calls whom: (caller service id or "user:journey", callee service id), in order."""
-    pairs: dict[tuple[str, ServiceId], None] = {}
-    for journey in world.fleet.journeys:
-        pairs[(f"user:{journey.name}", service_of(journey.target))] = None
-    for service in world.fleet.services:
-        for operation in service.operations:
-            for call in calls_of(operation.steps):
-                if isinstance(call, Call):
-                    pairs[(service.id, service_of(call.target))] = None
-    return list(pairs)
+    return list(world.blueprint.routes)
 
 
 def route_edges(world: World, caller: str, callee: ServiceId) -> list[int]:
     """Edges (rows) that a route covers."""
-    if caller.startswith("user:"):
-        return [world.blueprint.network.journey_index(JourneyName(caller.removeprefix("user:")))]
-    return [int(edge) for edge in world.blueprint.edges_between(ServiceId(caller), callee)]
+    return [int(edge) for edge in world.blueprint.routes.get((caller, callee), ())]
 
 
 def route_name(caller: str, callee: ServiceId) -> tuple[str, str]:
@@ -368,4 +364,9 @@ def _metadata(
 
 
 def _stamp(world: World, now_ns: int) -> str:
-    return datetime.fromtimestamp(unix_s(world.blueprint, now_ns), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _stamp_of(int(unix_s(world.blueprint, now_ns)))
+
+
+@lru_cache(maxsize=4096)
+def _stamp_of(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

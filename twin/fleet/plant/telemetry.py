@@ -38,20 +38,12 @@ class WorldTelemetry:
         seen = np.zeros(self._world.blueprint.network.edge_callee.size, dtype=np.bool_)
         for scrape in scrapes:
             seen |= scrape.edges[0] > 0.0
-        network = self._world.blueprint.network
-        return [
-            TracedEdge(
-                id=edge,
-                group=None if network.edge_group[row] < 0 else int(network.edge_group[row]),
-                asynchronous=bool(network.edge_publish[row]),
-            )
-            for row, edge in enumerate(self._edge_ids())
-            if seen[row]
-        ]
+        traced = self._world.blueprint.traced_edges
+        return [traced[row] for row in np.flatnonzero(seen)]
 
     def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
-        index = {edge: row for row, edge in enumerate(self._edge_ids())}
-        columns = [index[edge] for edge in edges]
+        rows_of = self._world.blueprint.edge_rows
+        columns = [rows_of[edge] for edge in edges]
         outside = np.array([edge.caller == "user" for edge in edges], dtype=np.bool_)
         rows = {Metric.REQUESTS_RPS: (0, 3), Metric.ERROR_RATIO: (1, 4), Metric.LATENCY_MEAN_S: (2, 2)}.get(metric)
         if rows is None:
@@ -102,31 +94,6 @@ class WorldTelemetry:
 
     def signals(self, *, after: int) -> Sequence[tuple[int, Signal]]:
         return [(cursor, signal) for cursor, signal in self._world.state.signals if cursor > after]
-
-    def _edge_ids(self) -> list[EdgeId]:
-        """Ids of all edges, by row."""
-        network = self._world.blueprint.network
-        ids = []
-        positions: dict[int, int] = {}
-        for row in range(network.edge_callee.size):
-            callee, callee_op = network.ops[int(network.edge_callee[row])].rsplit(":", 1)
-            caller_op = int(network.edge_caller[row])
-            if caller_op < 0:
-                caller, operation, position = "user", str(network.journeys[row]), 0
-            else:
-                caller, operation = network.ops[caller_op].rsplit(":", 1)
-                position = positions.get(caller_op, 0)
-                positions[caller_op] = position + 1
-            ids.append(
-                EdgeId(
-                    caller=caller,
-                    caller_operation=operation,
-                    callee=callee,
-                    callee_operation=callee_op,
-                    position=position,
-                )
-            )
-        return ids
 
     def _between(self, start_s: float, end_s: float) -> list[Scrape]:
         blueprint = self._world.blueprint

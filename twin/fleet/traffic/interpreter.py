@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from twin.fleet.draws import Purpose, uniform
 from twin.fleet.traffic.arrivals import poisson_quantile
 from twin.fleet.traffic.engine import F64, Conditions, Sample
-from twin.fleet.traffic.network import CACHED, CALLS, GROUP, HOLD, WORK, Network
+from twin.fleet.traffic.network import CACHED, CALLS, GROUP, HOLD, PUBLISHES, WORK, Network
 from twin.spec.errors import BadInput
 from twin.spec.units import NS_PER_S
 
@@ -308,7 +308,8 @@ class InterpreterEngine:
 
     def _draw(self, request: _Request, purpose: Purpose) -> float:
         request.draws += 1
-        return uniform(self.seed, self.replication, request.number, purpose.value, request.draws)
+        u: float = uniform(self.seed, self.replication, request.number, purpose.value, request.draws)
+        return u
 
     def _serve(self, request: _Request, answer: Callable[[End], None]) -> Generator[Any, Any, None]:
         """A request inside its callee, from the door to the answer."""
@@ -367,7 +368,7 @@ class InterpreterEngine:
             elif kind == HOLD:
                 end = yield from self._hold(request, pool, a, at, b)
                 at = b + 1
-            elif kind == CALLS:
+            elif kind in (CALLS, PUBLISHES):
                 end = yield from self._one_by_one(request, a, b)
             elif kind == GROUP:
                 end = yield from self._all_at_once(request, a, b)

@@ -1,7 +1,8 @@
 """How this package compiles its kernels: one place for the flags, and for what makes a cached kernel stale.
 
 `fastmath` stays off: reordered sums would break "same seed, same bytes". Division follows NumPy (no
-exception on zero), because a raising branch in every division costs a fifth of a calm tick.
+exception on zero). Kernels allocate nothing, so Numba's reference counting (`_nrt`) is off: an atomic
+increment for every array of every inlined call took three quarters of a calm tick.
 
 Numba keeps machine code by the contents of the one file that a kernel stands in. But a kernel holds the
 code of the helpers that it calls, and they stand in other files: change `queues.py`, and `sweep_forward`
@@ -34,15 +35,17 @@ def _sources_digest() -> str:
 _STAMP = _sources_digest()
 
 
+_OPTIONS = {"cache": True, "fastmath": False, "error_model": "numpy", "_nrt": False}
+
+
 def kernel(function: _Function) -> _Function:
     """Compile a kernel, and keep the machine code beside its module."""
-    return _stamped(function, njit(cache=True, fastmath=False, error_model="numpy")(function))
+    return _stamped(function, njit(**_OPTIONS)(function))
 
 
 def inlined(function: _Function) -> _Function:
     """A helper of a kernel, inlined where it is called: a call with many arguments costs 100 ns."""
-    compiled = njit(cache=True, fastmath=False, error_model="numpy", inline="always")(function)
-    return _stamped(function, compiled)
+    return _stamped(function, njit(inline="always", **_OPTIONS)(function))
 
 
 def _stamped(function: _Function, compiled: object) -> _Function:

@@ -11,9 +11,7 @@ An *outcome row* says how one request, or one whole call, ends:
     8       share that fails                           9..11 raw moments times the share
     12      share that is rejected                     13..15 raw moments times the share
     16      marginal duration: seconds added by one more request a second over this tick
-    17      a timeout above this changes nothing; inf where some share does not end well
-    18      mean duration of requests that were answered, well or not
-    19      p99 of the same
+    17..19  unused
     20      seconds that who begins now will take longer than who ends now has taken
 
 Why two classes end well: a fit of one gamma to "20 ms, or 1 s time-out and 20 ms" predicts time-outs one
@@ -30,7 +28,10 @@ from twin.fleet.traffic.jit import inlined, kernel
 from twin.fleet.traffic.normal import normal_quantile, normal_survival
 
 __all__ = [
+    "CERTAIN_SIGMAS",
     "ROW",
+    "SKEW_MAX",
+    "SKEW_MIN",
     "add_step",
     "attempt_outcome",
     "call_outcome",

@@ -14,6 +14,7 @@ operations of one service always count as backwards, because both share that ser
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ __all__ = [
     "END_HOLD",
     "GROUP",
     "HOLD",
+    "PUBLISHES",
     "WORK",
     "Network",
     "compile_network",
@@ -51,12 +53,13 @@ CPU: Final = "cpu"
 
 # Codes of a compiled program, and what their arguments a, b and x mean.
 END: Final = 0  # the request has been answered well
-CALLS: Final = 1  # edges a to b, one after the other (publishes among them)
+CALLS: Final = 1  # edges a to b, one after the other
 GROUP: Final = 2  # edges a to b, all at once
 WORK: Final = 3  # visit a
 HOLD: Final = 4  # visit a; b is the place of its END_HOLD
 END_HOLD: Final = 5  # visit a
 CACHED: Final = 6  # b is the place of its END_CACHED; x is the hit ratio
+PUBLISHES: Final = 8  # edges a to b, which nobody waits for
 END_CACHED: Final = 7  # a is the place of its CACHED
 
 
@@ -325,13 +328,13 @@ class _Builder:
                 case Call() | Publish():
                     first = len(self.edges)
                     self._add_edge(step, caller=self._op, reach=reach, holds=holds)
-                    self._add_calls(CALLS, first)
+                    self._add_calls(CALLS if isinstance(step, Call) else PUBLISHES, first)
 
     def _add_calls(self, kind: int, first: int) -> None:
-        """A run of edges; neighbouring CALLS fold into one code."""
+        """A run of edges; neighbouring CALLS fold into one code, and neighbouring PUBLISHES."""
         last = self.code[-1] if len(self.code) > self.code_start[-1] else None
-        if kind == CALLS and last is not None and last[0] == CALLS and last[2] == first:
-            self.code[-1] = (CALLS, last[1], len(self.edges), 0.0)
+        if kind != GROUP and last is not None and last[0] == kind and last[2] == first:
+            self.code[-1] = (kind, last[1], len(self.edges), 0.0)
         else:
             self._emit(kind, first, len(self.edges))
 
@@ -475,36 +478,59 @@ class _Builder:
         return network
 
     def _service_order(self) -> list[int]:
-        """Callers first: the reversed post-order of a depth-first walk, the fleet's order on ties."""
+        """Callers first, and otherwise the fleet's order, so that a sweep passes over memory in order.
+
+        A depth-first walk finds the edges that close a cycle; without them the graph is sorted.
+        """
         callees: list[list[int]] = [[] for _ in self.services]
         for edge in self.edges:
-            if edge.caller >= 0:
+            if edge.caller >= 0 and self.op_service[edge.caller] != self.op_service[edge.callee]:
                 callees[self.op_service[edge.caller]].append(self.op_service[edge.callee])
         entry = [self.op_service[edge.callee] for edge in self.edges if edge.caller < 0]
-        seen = [False] * len(callees)
-        done: list[int] = []
         # Journeys' targets go first, so that a cycle is cut where traffic enters it.
-        for root in [*entry, *range(len(callees))]:
-            if seen[root]:
-                continue
-            seen[root] = True
-            stack = [(root, 0)]
-            while stack:
-                service, at = stack.pop()
-                while at < len(callees[service]) and seen[callees[service][at]]:
-                    at += 1
-                if at == len(callees[service]):
-                    done.append(service)
-                else:
-                    stack.append((service, at + 1))
-                    seen[callees[service][at]] = True
-                    stack.append((callees[service][at], 0))
-        return done[::-1]
+        rank = {service: place for place, service in enumerate(_depth_first(callees, entry))}
+        waits_for = [0] * len(callees)
+        for caller, targets in enumerate(callees):
+            targets[:] = [target for target in targets if rank[caller] < rank[target]]
+            for target in targets:
+                waits_for[target] += 1
+        free = [service for service, count in enumerate(waits_for) if count == 0]
+        order: list[int] = []
+        while free:
+            service = heapq.heappop(free)
+            order.append(service)
+            for target in callees[service]:
+                waits_for[target] -= 1
+                if waits_for[target] == 0:
+                    heapq.heappush(free, target)
+        return order
 
     def _digest(self) -> str:
         text = repr((list(self.op_rows), self.stations, self.edges, self.visits, self.code))
         text += repr([(journey.name, journey.target) for journey in self.fleet.journeys])
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _depth_first(callees: list[list[int]], entry: list[int]) -> list[int]:
+    """Reversed post-order: callers first, but for the edges that close a cycle."""
+    seen = [False] * len(callees)
+    done: list[int] = []
+    for root in [*entry, *range(len(callees))]:
+        if seen[root]:
+            continue
+        seen[root] = True
+        stack = [(root, 0)]
+        while stack:
+            service, at = stack.pop()
+            while at < len(callees[service]) and seen[callees[service][at]]:
+                at += 1
+            if at == len(callees[service]):
+                done.append(service)
+            else:
+                stack.append((service, at + 1))
+                seen[callees[service][at]] = True
+                stack.append((callees[service][at], 0))
+    return done[::-1]
 
 
 def _joins(step: Step, first: Call) -> TypeGuard[Call]:

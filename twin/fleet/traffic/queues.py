@@ -27,6 +27,7 @@ from twin.fleet.traffic.erlang import POINTS
 from twin.fleet.traffic.jit import inlined, kernel
 
 __all__ = [
+    "CALM_UTILISATION",
     "Q_ARRIVAL",
     "Q_BLOCK",
     "Q_BUSY",
@@ -42,6 +43,7 @@ __all__ = [
     "Q_WAIT",
     "Q_WIDTH",
     "Q_Y",
+    "STATIONARY",
     "WAIT_FOR_EVER_S",
     "refresh_queue",
     "step_queue",
@@ -64,6 +66,7 @@ Q_IMPATIENT: Final = 14  # share of arrivals that will give up waiting, as Q_BLO
 Q_LET_IN: Final = 15  # expected visitors a second that got a server, last tick
 Q_WIDTH: Final = 16
 
+STATIONARY: Final = -1.0  # in place of a variance: what the stationary queue has, worked out when needed
 WAIT_FOR_EVER_S: Final = 1e6  # of a queue without servers
 CALM_UTILISATION: Final = 0.8
 SHORT_QUEUE_MAX: Final = 512.0  # Limits up to here may be solved place by place.
@@ -192,6 +195,15 @@ def _set_wait(
 
 
 @inlined
+def _find_variance(queues: F64, q: int, g: float, tables: F64, row: int) -> None:
+    """Work out the variance of a queue that was stationary until now."""
+    if queues[q, Q_VARIANCE] == STATIONARY:
+        y = queues[q, Q_Y]
+        spread = _number_variance(tables, row, y / (1.0 + y))
+        queues[q, Q_VARIANCE] = g * spread * (1.0 + y) * (1.0 + y)
+
+
+@inlined
 def _past(leaving_rps: float, arrival_rps: float, waited_s: float, number: float, dt_s: float) -> float:
     """The wait of whoever leaves, over the wait of whoever comes: m/λ over m/(departures a second).
 
@@ -214,6 +226,7 @@ def refresh_queue(queues: F64, q: int, c: float, tables: F64, row: int) -> None:
     if s <= 1e-12:
         return
     g = 0.5 * (1.0 + queues[q, Q_SCV])
+    _find_variance(queues, q, g, tables, row)
     y = _solve_y(queues[q, Q_NUMBER], c, g, 0.0, queues[q, Q_Y], tables, row)
     queues[q, Q_Y] = y
     leaving = c * y / ((1.0 + y) * s)
@@ -251,6 +264,7 @@ def step_queue(
     queues[q, Q_SCV] = scv
     queues[q, Q_BLOCK] = 0.0
     if c <= 0.0:  # Wholly blocked: whoever comes waits, while there is room.
+        _find_variance(queues, q, 0.5 * (1.0 + scv), tables, row)
         after = before + drawn
         turned_away = max(0.0, after - limit)
         after -= turned_away
@@ -299,10 +313,9 @@ def step_queue(
         if abs(off) < 0.1 * (1.0 + stationary):
             stiff = dt_s * rate / (c + g * chance * rest * rest)
             after = min(stationary + off / (1.0 + stiff), before + drawn)
-            spread = g * _number_variance(tables, row, rho) * rest * rest
             given = g * rest / rate
             queues[q, Q_NUMBER] = after
-            queues[q, Q_VARIANCE] = spread
+            queues[q, Q_VARIANCE] = STATIONARY
             queues[q, Q_Y] = rho * rest
             queues[q, Q_LEAD] = 0.0
             queues[q, Q_ARRIVAL] = flow
@@ -313,6 +326,7 @@ def step_queue(
             queues[q, Q_BUSY] = c * rho
             return max(before + expected - after, 0.0), before + drawn - after, 0.0
     # The long way: a step of the fluid queue.
+    _find_variance(queues, q, g, tables, row)
     y = queues[q, Q_Y]
     rho = y / (1.0 + y)
     share = rho * rho

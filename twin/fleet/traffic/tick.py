@@ -16,29 +16,49 @@ from numpy.typing import NDArray
 
 from twin.fleet.draws import Purpose, uniforms
 from twin.fleet.traffic.arrivals import draw_arrivals
+from twin.fleet.traffic.backward import sweep_backward
 from twin.fleet.traffic.engine import F64, I64, Conditions, Sample
 from twin.fleet.traffic.erlang import ErlangTables
-from twin.fleet.traffic.kernels import (
-    E_WIDTH,
-    M_HOLD,
-    M_NUMBER,
-    M_WIDTH,
-    O_CUT,
-    O_LOST,
-    O_WIDTH,
-    X_ROWS,
-    Y_FAILED,
-    Y_ROWS,
-    keep_state,
-    read_utilisation,
-    refresh_queues,
-    sweep_backward,
-    sweep_forward,
-    take_back,
-)
+from twin.fleet.traffic.forward import sweep_forward
 from twin.fleet.traffic.moments import ROW
 from twin.fleet.traffic.network import CALLS, END, WORK, Network
 from twin.fleet.traffic.queues import Q_NUMBER, Q_SERVICE, Q_VARIANCE, Q_WIDTH
+from twin.fleet.traffic.state import (
+    C_WIDTH,
+    E_WIDTH,
+    G_WIDTH,
+    M_HOLD,
+    M_NUMBER,
+    M_WIDTH,
+    O_CALLING,
+    O_CUT,
+    O_LOST,
+    O_WIDTH,
+    T_BACKOFF,
+    T_CALL_FAILED,
+    T_CALL_OK,
+    T_FAILED,
+    T_REJECTED,
+    T_RETRIED,
+    T_ROWS,
+    T_TIMED_OUT,
+    T_ZOMBIE,
+    X_CALL_MEAN,
+    X_CALL_P99,
+    X_FLIGHT,
+    X_ISSUED,
+    X_OK,
+    X_ROWS,
+    Y_CAME,
+    Y_FAILED,
+    Y_MEAN,
+    Y_OK,
+    Y_P50,
+    Y_P99,
+    Y_REJECTED,
+    Y_ROWS,
+)
+from twin.fleet.traffic.upkeep import all_same, keep_state, read_utilisation, refresh_queues, take_back
 from twin.spec.errors import BadInput
 from twin.spec.units import NS_PER_S
 
@@ -46,8 +66,9 @@ __all__ = ["TickEngine"]
 
 CORRECTIONS_MAX: Final = 2
 UNSETTLED: Final = 0.01
+PLAN_WIDTH: Final = 8
 MARGIN: Final = 16  # rows of work space beyond what a program can need
-SAVED: Final = ("edges", "contents", "queues", "ops", "rows")
+SAVED: Final = ("edges", "contents", "queues", "ops", "rows", "calm", "groups")
 
 
 @dataclass(slots=True)
@@ -70,6 +91,18 @@ class _Layout:
     content_pool: I64  # (M,)
     content_visit: I64  # (M,)
     pool_queue: I64  # (P,) the cpu station's
+    plan: I64  # (S, PLAN_WIDTH) in sweep order: the short cut through a simple service; -1: none
+    plan_figures: F64  # (S, 5) mean service time, (1 + cv²)/2, servers, service rate, 1/servers
+
+
+@dataclass(slots=True)
+class _Output:
+    """One tick's sample, and the tables that the kernels fill it through."""
+
+    sample: Sample
+    edge: F64  # (X_ROWS, E)
+    trouble: F64  # (T_ROWS, E), or (T_ROWS, 0) in calm
+    op: F64  # (Y_ROWS, O)
 
 
 class TickEngine:
@@ -86,19 +119,29 @@ class TickEngine:
         edges, ops = len(network.edge_callee), len(network.ops)
         self._edges = np.zeros((E_WIDTH, edges))
         self._ops = np.zeros((ops, O_WIDTH))
+        self._ops[:, O_CALLING] = -1.0
         self._rows = np.zeros((ops, ROW))
-        self._rows[:, 0] = 1.0  # Until the first sweep, a callee answers at once.
+        self._calm = np.zeros((ops, C_WIDTH))  # Until the first sweep, a callee answers at once.
+        self._groups = np.zeros((len(network.code_kind), G_WIDTH))
         self._contents = np.zeros((0, M_WIDTH))
         self._queues = np.zeros((0, Q_WIDTH))
-        self._op_flat = _flat_ops(network)
-        self._frames = np.zeros((len(network.code_kind) + 2 if len(network.ops) else 2, ROW))
-        widest = int(np.diff(network.edge_start).max(initial=0))
-        self._calls = np.zeros((widest + 1, ROW))
+        self._codes = np.stack([network.code_kind, network.code_a, network.code_b], axis=1)
+        self._visits = np.stack([network.visit_mean_s, network.visit_cv2, network.visit_timeout_s], axis=1)
+        self._callee = network.edge_callee.astype(np.int32)  # half the memory to pass over
+        self._simple = _simple_services(network)
+        self._frames = np.zeros((int(np.diff(network.code_start).max(initial=0)) + 2, ROW))
+        widest_op = int(np.diff(network.edge_start).max(initial=0))
+        self._calls = np.zeros((widest_op + 1, ROW))
+        widest_service = int(np.diff(network.edge_start[network.op_start]).max(initial=0))
+        self._first = np.zeros((2, widest_service))
         self._attempt = np.zeros(24)
         self._drawn = np.zeros(len(network.journeys))
         self._uniform = np.zeros(len(network.journeys))
         self._stack = np.zeros((0, 5))
         self._blocks: list[F64] = []
+        self._zeros = np.zeros(edges)
+        self._zeros.setflags(write=False)
+        self._no_trouble = np.zeros((T_ROWS, 0))
         self._kept = np.zeros(0)
         self._hot = True
 
@@ -112,7 +155,8 @@ class TickEngine:
         layout = self._layout
         assert layout is not None
         changed = layout is not before
-        sample, out_edge, out_op = self._new_sample(dt_s, len(layout.pool_key))
+        troubled = self._hot or changed
+        out = self._new_output(dt_s, troubled=troubled)
         uniforms(
             self.seed,
             self.replication,
@@ -123,22 +167,21 @@ class TickEngine:
         )
         draw_arrivals(self._uniform, conditions.journey_rate_rps, dt_s, self._drawn)
         self._ticks += 1
-        troubled = self._hot or changed
         if troubled:
             self._keep_state()
-        self._sweep_forward(conditions, layout, sample, dt_s, out_edge, out_op)
-        unsettled, self._hot = self._sweep_backward(conditions, layout, out_edge, out_op)
+        self._sweep_forward(conditions, layout, out, dt_s, troubled)
+        unsettled, self._hot = self._sweep_backward(conditions, layout, out, dt_s)
         # The forward sweep took the last tick's figures for granted. Where they have moved, take it again.
         for _ in range(CORRECTIONS_MAX if troubled else 0):
             if unsettled <= UNSETTLED:
                 break
             take_back(self._kept, self._edges, self._contents, self._queues, self._ops)
-            self._sweep_forward(conditions, layout, sample, dt_s, out_edge, out_op)
-            unsettled, self._hot = self._sweep_backward(conditions, layout, out_edge, out_op)
+            self._sweep_forward(conditions, layout, out, dt_s, troubled)
+            unsettled, self._hot = self._sweep_backward(conditions, layout, out, dt_s)
         if lost is not None:
-            out_op[Y_FAILED] += lost
-        read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, sample.pool_utilisation)
-        return sample
+            out.op[Y_FAILED] += lost
+        read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, out.sample.pool_utilisation)
+        return out.sample
 
     def save(self) -> dict[str, NDArray[np.generic]]:
         """Every array that the next tick reads."""
@@ -201,31 +244,33 @@ class TickEngine:
     def _adopt(self, conditions: Conditions) -> F64 | None:
         """Bring queues in line with the pool table; requests lost with vanished pools, by operation."""
         old = self._layout
-        if old is None or not (
-            np.array_equal(old.pool_key, conditions.pool_key) and np.array_equal(old.pool_start, conditions.pool_start)
-        ):
+        same_pools = (
+            old is not None
+            and len(old.pool_key) == len(conditions.pool_key)
+            and all_same(old.pool_key, conditions.pool_key)
+            and all_same(old.pool_start, conditions.pool_start)
+        )
+        if not same_pools:
             _check_shapes(self.network, conditions)
-            self._layout = self._lay_out(conditions)
-            lost = None if old is None else self._move_queues(old, self._layout)
-            if old is None:
-                self._first_figures(self._layout)
-            self._make_stack()
         elif (
-            np.array_equal(old.pool_ready, conditions.pool_ready)
-            and np.array_equal(old.pool_speed, conditions.pool_speed)
-            and np.array_equal(old.station_servers, conditions.station_servers)
+            old is not None
+            and all_same(old.pool_ready, conditions.pool_ready)
+            and all_same(old.pool_speed, conditions.pool_speed)
+            and all_same(old.station_servers, conditions.station_servers)
         ):
             return None
+        layout = self._layout = self._lay_out(conditions)
+        lost = None
+        if old is None:
+            self._queues = np.zeros((len(layout.queue_station), Q_WIDTH))
+            self._contents = np.zeros((len(layout.content_visit), M_WIDTH))
         else:
-            self._layout = self._lay_out(conditions)
-            lost = self._move_queues(old, self._layout)
-        layout = self._layout
-        if old is not None:
+            lost = self._move_queues(old, layout)
             self._rescale_speed(old, layout)
+        self._make_stack()
         refresh_queues(layout.queue_servers, layout.queue_table, self._tables.rows, self._queues)
         # New conditions, old queues: what a call costs now, before anybody is let in on old figures.
-        _, out_edge, out_op = self._new_sample(1.0, len(layout.pool_key))
-        self._sweep_backward(conditions, layout, out_edge, out_op)
+        self._sweep_backward(conditions, layout, self._new_output(1.0, troubled=False), 1.0)
         return lost
 
     def _lay_out(self, conditions: Conditions) -> _Layout:
@@ -250,6 +295,8 @@ class TickEngine:
         content_service = network.op_service[network.visit_op[content_visit]]
         cpu = network.service_cpu[conditions.pool_service]
         pool_place = np.arange(len(conditions.pool_key)) - conditions.pool_start[conditions.pool_service]
+        table = self._tables.rows_of(servers)
+        plan, figures = self._plan(conditions, queue_start, content_start, servers, table)
         return _Layout(
             pool_key=conditions.pool_key.copy(),
             pool_service=conditions.pool_service.copy(),
@@ -262,16 +309,39 @@ class TickEngine:
             queue_station=queue_station,
             queue_servers=servers,
             queue_limit=limit,
-            queue_table=self._tables.rows_of(servers),
+            queue_table=table,
             content_start=content_start[:-1],
             content_pool=conditions.pool_start[content_service] + content_place,
             content_visit=content_visit,
             pool_queue=queue_start[cpu] + np.where(network.station_shared[cpu] == 1, 0, pool_place),
+            plan=plan,
+            plan_figures=figures,
         )
 
-    def _first_figures(self, layout: _Layout) -> None:
-        self._queues = np.zeros((len(layout.queue_station), Q_WIDTH))
-        self._contents = np.zeros((len(layout.content_visit), M_WIDTH))
+    def _plan(
+        self, conditions: Conditions, queue_start: I64, content_start: I64, servers: F64, table: I64
+    ) -> tuple[I64, F64]:
+        """The short cut through services of one operation, one pool and one Work before the calls."""
+        network = self.network
+        plan = np.full((len(network.services), PLAN_WIDTH), -1, dtype=np.int64)
+        figures = np.zeros((len(network.services), 5))
+        s = network.service_order
+        p = conditions.pool_start[s]
+        k = network.station_start[s]
+        one_pool = conditions.pool_start[s + 1] - p == 1
+        at = np.flatnonzero(self._simple[s] & one_pool)
+        s, p, k = s[at], p[at], k[at]
+        o, visit, q = network.op_start[s], network.visit_start[s], queue_start[k]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean_s = network.visit_mean_s[visit] / conditions.pool_speed[p]
+            rate = servers[q] / mean_s
+        usable = (servers[q] > 0.0) & (mean_s > 1e-12) & np.isfinite(mean_s)
+        at, s, p, k, o, visit, q = (array[usable] for array in (at, s, p, k, o, visit, q))
+        last = network.edge_start[o + 1]
+        plan[at] = np.stack([o, q, content_start[visit], network.edge_start[o], last, k, p, table[q]], axis=1)
+        g = 0.5 * (1.0 + network.visit_cv2[visit])
+        figures[at] = np.stack([mean_s[usable], g, servers[q], rate[usable], 1.0 / servers[q]], axis=1)
+        return plan, figures
 
     def _move_queues(self, old: _Layout, new: _Layout) -> F64 | None:
         """Carry queues over by pool key. A pool that is gone, or has nobody ready, fails its requests."""
@@ -363,53 +433,98 @@ class TickEngine:
         keep_state(self._edges, self._contents, self._queues, self._ops, self._kept)
 
     def _sweep_forward(
-        self, conditions: Conditions, layout: _Layout, sample: Sample, dt_s: float, out_edge: F64, out_op: F64
+        self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float, troubled: bool
     ) -> None:
-        n = self.network
+        n, sample = self.network, out.sample
         sweep_forward(
-            dt_s, self._drawn,
-            n.service_order, n.op_start, n.edge_start, n.edge_callee, n.edge_probability, n.edge_cancel,
+            dt_s, troubled, self._drawn,
+            n.service_order, n.op_start, n.edge_start, self._callee, n.edge_probability, n.edge_cancel,
             n.station_start, n.station_order, n.station_visit_start, n.station_visits, n.visit_op,
-            n.visit_code, n.visit_hold, n.visit_mean_s, n.visit_cv2, n.visit_timeout_s, n.code_start,
-            n.code_kind, n.code_a, n.code_b, n.code_x,
+            n.visit_code, n.visit_hold, self._visits, n.code_start,
+            self._codes, n.code_x,
             layout.pool_start, conditions.pool_ready, conditions.pool_speed, conditions.pool_error_ratio,
-            conditions.edge_retries, conditions.edge_backoff_s, conditions.op_shed_ratio,
-            conditions.journey_rate_rps,
+            conditions.edge_retries, conditions.edge_backoff_s, conditions.edge_delay_s,
+            conditions.op_shed_ratio, conditions.journey_rate_rps,
             layout.queue_start, layout.queue_servers, layout.queue_limit, layout.queue_table,
-            layout.content_start, self._tables.rows,
-            self._edges, self._contents, self._queues, self._ops, self._stack,
-            out_edge, out_op, sample.station_busy, sample.station_capacity, sample.station_queue,
+            layout.content_start, layout.plan, layout.plan_figures, self._tables.rows,
+            self._edges, self._contents, self._queues, self._ops, self._calm, self._stack, self._first,
+            out.edge, out.trouble, out.op, sample.station_busy, sample.station_capacity,
+            sample.station_queue,
         )  # fmt: skip
 
-    def _sweep_backward(
-        self, conditions: Conditions, layout: _Layout, out_edge: F64, out_op: F64
-    ) -> tuple[float, bool]:
+    def _sweep_backward(self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float) -> tuple[float, bool]:
         n = self.network
         return sweep_backward(
-            n.service_order, n.op_start, self._op_flat, n.edge_start, n.edge_callee, n.edge_probability,
-            n.edge_required, n.edge_publish, n.station_shared, n.visit_station, n.visit_mean_s, n.visit_cv2,
-            n.visit_timeout_s, n.code_start, n.code_kind, n.code_a, n.code_b, n.code_x,
+            dt_s,
+            n.service_order, n.op_start, n.edge_start, self._callee, n.edge_probability,
+            n.edge_required, n.edge_publish, n.station_shared, n.visit_station, self._visits,
+            n.code_start, self._codes, n.code_x,
             layout.pool_start, conditions.pool_ready, conditions.pool_speed, conditions.pool_error_ratio,
             conditions.edge_timeout_s, conditions.edge_retries, conditions.edge_backoff_s,
             conditions.edge_delay_s, conditions.op_shed_ratio, layout.queue_start, layout.queue_servers,
-            layout.content_start,
-            self._queues, self._edges, self._contents, self._ops, self._rows, self._frames, self._calls,
-            self._attempt, out_edge, out_op, len(n.journeys),
+            layout.content_start, layout.plan, layout.plan_figures,
+            self._queues, self._edges, self._contents, self._ops, self._rows, self._calm, self._groups,
+            self._frames, self._calls, self._attempt, out.edge, out.trouble, out.op, len(n.journeys),
         )  # fmt: skip
 
-    def _new_sample(self, dt_s: float, pools: int) -> tuple[Sample, F64, F64]:
-        """A sample over one block of memory, and its edge and operation parts as tables."""
-        edges, ops = len(self.network.edge_callee), len(self.network.ops)
-        stations = len(self.network.stations)
-        edge_end = X_ROWS * edges
-        op_end = edge_end + Y_ROWS * ops
-        block = self._free_block(op_end + 3 * stations + pools)
-        e = block[:edge_end].reshape(X_ROWS, edges)
-        o = block[edge_end:op_end].reshape(Y_ROWS, ops)
-        k = block[op_end : op_end + 3 * stations].reshape(3, stations)
-        # The order of the fields in Sample: operations, edges, stations, pools.
-        parts: tuple[F64, ...] = (*o, *e, *k, block[op_end + 3 * stations :])
-        return Sample(dt_s, *parts), e, o
+    def _new_output(self, dt_s: float, *, troubled: bool) -> _Output:
+        """A sample over one block of memory. In calm, its rows of trouble are one row of zeros."""
+        assert self._layout is not None
+        edges, ops, stations = (
+            len(self.network.edge_callee),
+            len(self.network.ops),
+            len(self.network.stations),
+        )
+        pools = len(self._layout.pool_key)
+        op_end = Y_ROWS * ops
+        edge_end = op_end + X_ROWS * edges
+        station_end = edge_end + 3 * stations
+        pool_end = station_end + pools
+        block = self._free_block(pool_end + (T_ROWS * edges if troubled else 0))
+        op = block[:op_end].reshape(Y_ROWS, ops)
+        edge = block[op_end:edge_end].reshape(X_ROWS, edges)
+        busy, capacity, queue = block[edge_end:station_end].reshape(3, stations)
+        none = self._zeros
+        sample = Sample(
+            dt_s=dt_s,
+            op_arrivals=op[Y_CAME],
+            op_ok=op[Y_OK],
+            op_failed=op[Y_FAILED],
+            op_rejected=op[Y_REJECTED],
+            op_latency_mean_s=op[Y_MEAN],
+            op_latency_p50_s=op[Y_P50],
+            op_latency_p99_s=op[Y_P99],
+            edge_issued=edge[X_ISSUED],
+            edge_ok=edge[X_OK],
+            edge_failed=none,
+            edge_rejected=none,
+            edge_timed_out=none,
+            edge_retried=none,
+            edge_in_flight=edge[X_FLIGHT],
+            edge_in_backoff=none,
+            edge_zombie=none,
+            call_ok=edge[X_OK],
+            call_failed=none,
+            call_latency_mean_s=edge[X_CALL_MEAN],
+            call_latency_p99_s=edge[X_CALL_P99],
+            station_busy=busy,
+            station_capacity=capacity,
+            station_queue=queue,
+            pool_utilisation=block[station_end:pool_end],
+        )
+        trouble = self._no_trouble
+        if troubled:
+            trouble = block[pool_end:].reshape(T_ROWS, edges)
+            trouble[:] = 0.0
+            sample.call_ok = trouble[T_CALL_OK]
+            sample.call_failed = trouble[T_CALL_FAILED]
+            sample.edge_failed = trouble[T_FAILED]
+            sample.edge_rejected = trouble[T_REJECTED]
+            sample.edge_timed_out = trouble[T_TIMED_OUT]
+            sample.edge_retried = trouble[T_RETRIED]
+            sample.edge_in_backoff = trouble[T_BACKOFF]
+            sample.edge_zombie = trouble[T_ZOMBIE]
+        return _Output(sample, edge, trouble, op)
 
     def _free_block(self, size: int) -> F64:
         """Memory for a sample: used again once nobody holds the sample that lay there.
@@ -428,12 +543,19 @@ class TickEngine:
         return block
 
 
-def _flat_ops(network: Network) -> I64:
-    flat = np.zeros(len(network.ops), dtype=np.int64)
-    for o in range(len(network.ops)):
-        kinds = network.code_kind[network.code_start[o] : network.code_start[o + 1]]
-        flat[o] = bool(np.isin(kinds, (CALLS, WORK, END)).all())
-    return flat
+def _simple_services(network: Network) -> NDArray[np.bool_]:
+    """(S,) whether a service has one operation of one Work and then calls, and one unbounded station."""
+    simple = np.zeros(len(network.services), dtype=bool)
+    for s in range(len(network.services)):
+        o, k = int(network.op_start[s]), int(network.station_start[s])
+        kinds = network.code_kind[network.code_start[o] : network.code_start[o + 1]].tolist()
+        simple[s] = (
+            network.op_start[s + 1] - o == 1
+            and network.station_start[s + 1] - k == 1
+            and kinds in ([WORK, END], [WORK, CALLS, END])
+            and bool(np.isinf(network.station_queue_limit[k]))
+        )
+    return simple
 
 
 def _rows_by_key(old: I64, new: I64) -> I64:

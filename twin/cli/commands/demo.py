@@ -1,0 +1,79 @@
+"""`twin demo`: watch two incidents in a large fleet, from alert to report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import click
+
+from twin.cli.output import emit, progress, write_text
+
+__all__ = ["command"]
+
+SETTLE_S = 300.0
+
+
+@click.command(name="demo")
+@click.option("--services", default=2000, show_default=True, help="How many services production has.")
+@click.option("--seed", default=7, show_default=True, help="Of everything that is random in it.")
+@click.option("--out", default="out/demo", show_default=True, type=click.Path(path_type=Path), help="Where files go.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes for the rehearsals.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> None:
+    """A fault strikes a fleet of 2,000 services. The agent proposes fixes; the twin rehearses them; the tempting
+    wrong ones are rejected, the right one is promoted on a signed receipt. Then a second incident, which it
+    hands over to a human."""
+    from reports.demo_page import render_demo
+
+    from twin.cli.demo.stage import set_stage
+    from twin.cli.demo.story import incident_dossier, tell_incident, tell_stage
+    from twin.spec.errors import BadInput
+    from twin.spec.fault import fault_text, parse_fault
+    from twin.spec.units import ns
+
+    if services < 40:
+        raise BadInput(f"a fleet of {services} is too small", "the shop alone has 11 services", "use 40 or more")
+    say = (lambda _: None) if as_json else click.echo
+    started = time.perf_counter()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    incidents = []
+    with progress(quiet=as_json) as bar:
+        stage = set_stage(services=services, seed=seed, out=out, bar=bar)
+        tell_stage(stage, say)
+        story = (
+            ("held_slots(shop/orders-db, station=row-lock, session=session-4711)", "a lock that nobody gives back"),
+            ("errors(shop/payment, ratio=0.35)", "a failure that no change of ours cures"),
+        )
+        for number, (text, title) in enumerate(story, start=1):
+            fault = parse_fault(text)
+            say("")
+            say(f"{number}. a fault strikes, hidden from the agent: {fault_text(fault)}")
+            stage.strike(fault)
+            episode, _gate = stage.run_agent(
+                number=number, limit_s=1800.0, jobs=jobs, bar=bar, tell=lambda _moment: None
+            )
+            tell_incident(episode, say, number=number)
+            incidents.append(incident_dossier(stage, episode, number=number, title=title))
+            stage.mend()
+            stage.world.run_for(ns(SETTLE_S))
+    dossier = {
+        "title": "twin demo", "seed": seed, "services": services,
+        "calibration": {"median_error_ratio": stage.calibration.median_error_ratio,
+                        "p90_error_ratio": stage.calibration.p90_error_ratio},
+        "policy_revision": stage.policy.revision,
+        "epoch_s": stage.world.fleet.epoch_s,
+        "command": f"twin demo --services {services} --seed {seed}",
+        "incidents": incidents,
+    }  # fmt: skip
+    write_text(out / "demo.json", json.dumps(dossier, indent=1, sort_keys=True))
+    write_text(out / "report.html", render_demo(dossier))
+    wall_s = time.perf_counter() - started
+    say("")
+    say(f"report  {out / 'report.html'}   ({wall_s:.0f} s)   your own: twin import DIR -o fleet.yaml")
+    if as_json:
+        emit(True, dossier, "")

@@ -1,0 +1,1 @@
+"""`twin demo`: two incidents in a large fleet, from alert to report."""

@@ -1,0 +1,172 @@
+"""The demo's stage: a production that nobody but this module sees through, its twin, and everybody who acts.
+
+The agent gets a read-only Plant, the gate and the promoter as services, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import policies
+from agent.brains.offline import OfflineBrain
+from agent.driver import Driver, Episode, Moment, Services
+from agent.knowledge import Knowledge, load_folder
+from agent.limits.guard import SqliteWriteGuard
+from agent.pager import FileSink, Pager
+from agent.room import SqliteRoom
+from chaos.catalogue import compile_fault
+from twin.cli.output import StageProgress
+from twin.fit.calibration import Calibration, calibrate
+from twin.fit.observe import observe
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.gate.gate import Gate, Settings
+from twin.gate.receipts import receipt_issuer
+from twin.ports.services import Verification, VerifyRequest
+from twin.promote.journal import Journal
+from twin.promote.promoter import PromotionService
+from twin.promote.standin import ApprovingPromoter
+from twin.receipt import KeyRole, load_signer, load_trusted_keys, new_key, trust_key
+from twin.spec.change import Action, Change
+from twin.spec.fault import Fault, FaultType
+from twin.spec.fleet import Fleet
+from twin.spec.generators import combine, generate
+from twin.spec.importers import import_kubernetes, read_hints, read_sources
+from twin.spec.units import NS_PER_S
+
+__all__ = ["Stage", "example_shop", "set_stage"]
+
+CALM_S: Final = 600
+APPROVER_LATENCY_S: Final = 20.0
+
+
+FORBIDDEN: Final = Change(
+    actions=(Action(kind="drop_table", target="shop/orders-db", parameters={"table": "orders_tmp"}),),
+    reason="a table that nobody seems to need holds the lock", requester="a colleague in a hurry",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _WithSuggestion:
+    """A Verifier that is asked about one more change, which the agent did not think of."""
+
+    gate: Gate
+    suggestion: Change
+
+    def fault_types(self) -> Sequence[FaultType]:
+        return self.gate.fault_types()
+
+    def verify(self, request: VerifyRequest) -> Verification:
+        return self.gate.verify(dataclasses.replace(request, candidates=(*request.candidates, self.suggestion)))
+
+
+@dataclass(slots=True)
+class Stage:
+    """Production (a World), its twin, and the files of one run."""
+
+    world: World
+    twin: Fleet
+    calibration: Calibration
+    policy: policies.Policy
+    out: Path
+    seed: int
+
+    def strike(self, fault: Fault) -> None:
+        """Let a fault strike production now. The agent is not told."""
+        self.world.inject(compile_fault(fault, self.world.fleet, start_ns=self.world.now_ns))
+
+    def mend(self) -> None:
+        """End what still holds, as somebody outside the story would."""
+        self.world.end([active.id for active in self.world.state.perturbations])
+
+    def run_agent(
+        self, *, number: int, limit_s: float, jobs: int, bar: StageProgress, tell: Callable[[Moment], None]
+    ) -> tuple[Episode, Gate]:
+        """Let the agent work until its incident is closed. Returns what it did, and the gate that judged it."""
+        home = self.out / "home"
+        signer = load_signer(home / "gate.key")
+        plant = plant_of(self.world, name="production")
+        gate = Gate(
+            self.twin, plant, self.policy, settings=Settings(jobs=jobs), progress=bar,
+            issue=receipt_issuer(
+                plant, self.twin, signer, policy_revision=self.policy.revision,
+                median_error_ratio=self.calibration.median_error_ratio,
+            ),
+        )  # fmt: skip
+        service = PromotionService(
+            plant=plant_of(self.world, name="production", writes=True),
+            journal=Journal(home / "journal.sqlite"),
+            policy=self.policy,
+            trusted=load_trusted_keys(home / "trusted"),
+            guard=SqliteWriteGuard(home / "guard.sqlite"),
+            holder="demo",
+        )
+        approver = ("demo-approver", load_signer(home / "approver.key"))
+        services = Services(  # Somebody always suggests it: the gate is asked about a dropped table too.
+            plant=plant,
+            brain=OfflineBrain(),
+            promoter=ApprovingPromoter(service, [approver], latency_s=APPROVER_LATENCY_S),
+            pager=Pager(home / "outbox.sqlite", [FileSink(self.out / "pages.txt")]),
+            verifier=_WithSuggestion(gate, FORBIDDEN) if number == 1 else gate,
+            knowledge=_knowledge(),
+            room=SqliteRoom(home / f"room-{number}.sqlite"),
+            observe=tell,
+        )
+        signals = plant.telemetry.signals(after=0)
+        last = signals[-1][0] if signals else 0
+        episode = Driver(services).run(until_s=plant.clock.now_s() + limit_s, after=last)
+        return episode, gate
+
+
+def set_stage(*, services: int, seed: int, out: Path, bar: StageProgress) -> Stage:
+    """Generate and import production, let it run calmly for ten minutes, and build the twin from what it shows."""
+    shop = example_shop()
+    fleet = combine(generate(max(services - len(shop.services), 20), seed=seed), shop, name="production")
+    world = World.build(fleet, seed=seed)
+    bar.stage("production runs calmly", CALM_S // 60)
+    for minute in range(1, CALM_S // 60 + 1):
+        world.run(minute * 60 * NS_PER_S)
+        bar.advance()
+    bar.stage("building the twin from telemetry", 2)
+    plant = plant_of(world, name="production")
+    twin = observe(plant)
+    bar.advance()
+    calibration = calibrate(twin, plant)
+    bar.advance()
+    _make_keys(out / "home")
+    return Stage(world=world, twin=twin, calibration=calibration, policy=policies.load(), out=out, seed=seed)
+
+
+def example_shop() -> Fleet:
+    """The shop of examples/, from its Kubernetes manifests; from the packaged copy where there is no checkout."""
+    folder = _examples()
+    result = import_kubernetes(
+        read_sources([folder / "shop"])[0], name="shop", hints=read_hints(folder / "shop.hints.yaml")
+    )
+    return result.fleet
+
+
+def _examples() -> Path:
+    here = Path(__file__).resolve()
+    for parent in here.parents:
+        if (parent / "examples" / "shop").is_dir():
+            return parent / "examples"
+    return Path("examples")
+
+
+def _knowledge() -> Knowledge:
+    folder = _examples() / "knowledge"
+    return Knowledge(load_folder(folder)) if folder.is_dir() else Knowledge()
+
+
+def _make_keys(home: Path) -> None:
+    """Keys of this run only: a gate's and a stand-in approver's."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, role in (("gate", KeyRole.GATE), ("approver", KeyRole.APPROVER)):
+        if not (home / f"{name}.key").exists():
+            public = new_key(home / f"{name}.key", f"demo-{name}" if role is KeyRole.APPROVER else "demo-gate")
+            trust_key(public, home / "trusted", role)
