@@ -314,7 +314,7 @@ class Driver:
                 self._answer(name, Gathered(effect_id=effect.id, at_s=now_s), effect.duration_s)
             case Route():
                 databases = frozenset(
-                    f"{o['metadata']['namespace']}/{o['metadata']['name']}"
+                    ServiceId(f"{o['metadata']['namespace']}/{o['metadata']['name']}")
                     for o in services.plant.kube.list_objects("StatefulSet")
                 )
                 found = route(context.incident, self._correlator.recent, self._graph, databases)
@@ -374,9 +374,7 @@ class Driver:
     def _view(self, context: Context, effect: Diagnose) -> View:
         plant, verifier = self._services.plant, self._services.verifier
         since_s = context.incident.onset_s - SIGNALS_SHOWN_S
-        signals = tuple(
-            s for _, s in plant.telemetry.signals(after=0) if s.at_s >= since_s and not self._is_our_own(s)
-        )
+        signals = tuple(s for _, s in plant.telemetry.signals(after=0) if s.at_s >= since_s and not self._is_our_own(s))
         return View(
             plant=plant, incident=context.incident, specialist=context.specialist, signals=signals,
             documents=context.documents, fault_types=tuple(verifier.fault_types()) if verifier else (),

@@ -54,11 +54,16 @@ def look(plant: Plant, services: Sequence[ServiceId], *, window_s: float = LOOK_
 
 
 def users_let_down(plant: Plant, *, start_s: float, end_s: float) -> float:
-    """Share of users whose journey failed between two moments; NaN if nobody came."""
+    """Share of users let down between two moments, on the journey that fares worst; NaN if nobody came.
+
+    The worst, not the mean: a large fleet's happy users must not hide an unhappy few.
+    """
     users = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
     if not users:
         return float("nan")
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
     bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
-    total = float(np.nansum(rate))
-    return float(np.nansum(rate * bad)) / total if total > 0.0 else float("nan")
+    total, let_down = np.nansum(rate, axis=0), np.nansum(rate * bad, axis=0)
+    if not (total > 0.0).any():
+        return float("nan")
+    return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max())

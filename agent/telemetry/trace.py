@@ -162,9 +162,7 @@ class IncidentTracer:
             told = {names.TEXT: verdict["change"], names.OUTCOME: verdict["outcome"], names.REASON: verdict["reason"]}
             self._span(incident, stage, start_s, moment.at_s, told, parent=gate)
 
-    def _tool(
-        self, incident: str, stage: str, tool: str, start_s: float, end_s: float, told: Mapping[str, Any]
-    ) -> int:
+    def _tool(self, incident: str, stage: str, tool: str, start_s: float, end_s: float, told: Mapping[str, Any]) -> int:
         return self._span(
             incident, stage, start_s, end_s, {names.OPERATION: names.EXECUTE_TOOL, names.TOOL_NAME: tool, **told}
         )

@@ -60,9 +60,7 @@ FAULT = Fault(kind=FaultKind("slow"), target="shop/cart", parameters={"factor": 
 def arrival(revision: int = 1, active: int = 1) -> SignalArrived:
     symptom = Symptom(service=CART, kind=SymptomKind.ERRORS, value=0.4, usual=0.0)
     incident = Incident(id="7", title="shop/cart", onset_s=100.0, symptoms=(symptom,))
-    return SignalArrived(
-        revision=revision, at_s=500.0, incident=incident, alerts_active=active, alerts_seen=revision
-    )
+    return SignalArrived(revision=revision, at_s=500.0, incident=incident, alerts_active=active, alerts_seen=revision)
 
 
 def a_change(number: int) -> Change:
@@ -269,9 +267,7 @@ def _smooth(effect: Effect) -> Event:
         )
         return Verified(effect_id=effect.id, at_s=600.0, suspects=(), judged=judged)
     if isinstance(effect, Promote):
-        return Promoted(
-            effect_id=effect.id, at_s=600.0, outcome=PromotionOutcome.DONE, reason="", exit_code=0
-        )
+        return Promoted(effect_id=effect.id, at_s=600.0, outcome=PromotionOutcome.DONE, reason="", exit_code=0)
     return Outside([1])._answer(effect)
 
 

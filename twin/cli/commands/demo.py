@@ -28,7 +28,6 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
     wrong ones are rejected, the right one is promoted on a signed receipt. Then a second incident, which it
     hands over to a human."""
     from reports.demo_page import render_demo
-
     from twin.cli.demo.stage import set_stage
     from twin.cli.demo.story import incident_dossier, tell_incident, tell_stage
     from twin.spec.errors import BadInput
@@ -54,9 +53,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
             say("")
             say(f"{number}. a fault strikes, hidden from the agent: {fault_text(fault)}")
             stage.strike(fault)
-            episode, _gate = stage.run_agent(
-                number=number, limit_s=1800.0, jobs=jobs, bar=bar, tell=lambda _moment: None
-            )
+            episode, _gate = stage.run_agent(number=number, limit_s=1800.0, jobs=jobs, bar=bar)
             tell_incident(episode, say, number=number)
             incidents.append(incident_dossier(stage, episode, number=number, title=title))
             stage.mend()

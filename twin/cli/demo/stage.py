@@ -6,18 +6,19 @@ The agent gets a read-only Plant, the gate and the promoter as services, and not
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import policies
 from agent.brains.offline import OfflineBrain
-from agent.driver import Driver, Episode, Moment, Services
+from agent.driver import Driver, Episode, Services
 from agent.knowledge import Knowledge, load_folder
 from agent.limits.guard import SqliteWriteGuard
 from agent.pager import FileSink, Pager
 from agent.room import SqliteRoom
+from agent.telemetry.trace import IncidentTracer, JsonlExporter
 from chaos.catalogue import compile_fault
 from twin.cli.output import StageProgress
 from twin.fit.calibration import Calibration, calibrate
@@ -83,9 +84,7 @@ class Stage:
         """End what still holds, as somebody outside the story would."""
         self.world.end([active.id for active in self.world.state.perturbations])
 
-    def run_agent(
-        self, *, number: int, limit_s: float, jobs: int, bar: StageProgress, tell: Callable[[Moment], None]
-    ) -> tuple[Episode, Gate]:
+    def run_agent(self, *, number: int, limit_s: float, jobs: int, bar: StageProgress) -> tuple[Episode, Gate]:
         """Let the agent work until its incident is closed. Returns what it did, and the gate that judged it."""
         home = self.out / "home"
         signer = load_signer(home / "gate.key")
@@ -106,6 +105,7 @@ class Stage:
             holder="demo",
         )
         approver = ("demo-approver", load_signer(home / "approver.key"))
+        tracer = IncidentTracer([JsonlExporter(self.out / "traces.jsonl")], fleet="production")
         services = Services(  # Somebody always suggests it: the gate is asked about a dropped table too.
             plant=plant,
             brain=OfflineBrain(),
@@ -113,8 +113,8 @@ class Stage:
             pager=Pager(home / "outbox.sqlite", [FileSink(self.out / "pages.txt")]),
             verifier=_WithSuggestion(gate, FORBIDDEN) if number == 1 else gate,
             knowledge=_knowledge(),
-            room=SqliteRoom(home / f"room-{number}.sqlite"),
-            observe=tell,
+            room=SqliteRoom(home / "room.sqlite"),
+            observe=tracer.observe,
         )
         signals = plant.telemetry.signals(after=0)
         last = signals[-1][0] if signals else 0

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from agent.driver import Episode
 from agent.pager import render_page
-
 from twin.cli.demo.stage import Stage
+from twin.fleet.plant import plant_of
+from twin.ports.plant import Metric
 from twin.ports.services import Judged, Verification
 from twin.receipt import read
 from twin.spec.canonical import plain
@@ -47,7 +48,7 @@ def tell_stage(stage: Stage, say: Say) -> None:
 
 def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
     """What the agent saw, thought, rehearsed and did."""
-    alerts = [m for m in episode.moments if m.kind == "signal" and m.data.get("kind", "alert") == "alert"]
+    alerts = [m for m in episode.moments if m.kind == "signal" and m.data.get("kind") == "alert"]
     if alerts:
         more = f"      +{len(alerts) - 1} alerts" if len(alerts) > 1 else ""
         say(f"{_clock(alerts[0].at_s)}  alert     {_cut(alerts[0].text, 60)}{more}")
@@ -112,10 +113,20 @@ def incident_dossier(stage: Stage, episode: Episode, *, number: int, title: str)
         "candidates": candidates,
         "promotions": [plain(promotion) for _, promotion in episode.promotions],
         "pages": [plain(page) for page in episode.pages],
-        "users_rps": sum(journey.rate_rps for journey in stage.world.fleet.journeys),
-        "observed_let_down_ratio": [list(point) for point in episode.let_down],
+        "observed_let_down_rps": _observed(stage, episode),
         "call_graph": _graph(stage, episode),
     }
+
+
+def _observed(stage: Stage, episode: Episode) -> list[list[float]]:
+    """Users let down a second, as production's own telemetry showed it: (Unix seconds, users/s)."""
+    telemetry = plant_of(stage.world).telemetry
+    users = [edge.id for edge in telemetry.edges() if edge.id.caller == "user"]
+    window = {"start_s": episode.started_s, "end_s": episode.ended_s}
+    rate = telemetry.edge_series(Metric.REQUESTS_RPS, users, **window)
+    bad = telemetry.edge_series(Metric.ERROR_RATIO, users, **window)
+    let_down = (rate.values * bad.values).sum(axis=1)
+    return [[float(at_s), round(float(value), 3)] for at_s, value in zip(rate.times_s, let_down, strict=True)]
 
 
 def _graph(stage: Stage, episode: Episode) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""`twin break-glass`: a named human writes without a receipt. The hard nets stay."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from twin.cli.output import emit
+
+__all__ = ["command"]
+
+
+@click.command(name="break-glass")
+@click.argument("change_file", type=click.Path(path_type=Path))
+@click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@click.option("--name", "who", required=True, help="Who does it. It is journalled and paged.")
+@click.option("--reason", required=True, help="Why it cannot wait for a rehearsal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) -> None:
+    """Apply a change at once, without rehearsal, receipt or canary. Never what a hard safety net forbids."""
+    import policies
+    from agent.pager import ConsoleSink, FileSink, Pager
+    from twin.change.compile import compile_change
+    from twin.change.moves import Watch, make_move, moves_of
+    from twin.change.questions import policy_questions
+    from twin.cli.commands.promote import service_for
+    from twin.cli.home import home
+    from twin.cli.targets import locked_world
+    from twin.promote.journal import Kind, Promotion, Status
+    from twin.receipt import is_agent
+    from twin.spec.canonical import digest
+    from twin.spec.change import action_text
+    from twin.spec.change_file import read_change
+    from twin.spec.errors import PolicyDenied
+    from twin.spec.incident import Page
+
+    if is_agent(who):
+        raise PolicyDenied("break-glass is for humans", f'"{who}" is a program\'s name', "let a human do it")
+    change = read_change(change_file)
+    with locked_world(prod) as world:
+        service = service_for(prod, world)
+        plant = service.plant
+        plan = compile_change(change, plant.kube, at_s=plant.clock.now_s())
+        policy = policies.load()
+        for question in policy_questions(plant, plan, identity="human", purpose="break_glass"):
+            decision = policy.decide(question)
+            if not decision.allow:
+                raise PolicyDenied("a hard net stands", decision.reason, "there is no way around it from here")
+        now_s = plant.clock.now_s()
+        promotion = Promotion(
+            id=f"glass-{int(now_s)}", receipt_digest=digest(change), target=plant.name, status=Status.DONE, at_s=now_s,
+            envelope={"break_glass": who, "reason": reason},
+        )  # fmt: skip
+        service.journal.begin(promotion)
+        for number, move in enumerate(moves_of(plan)):
+            if not isinstance(move, Watch):
+                service.journal.append(promotion.id, plant.clock.now_s(), Kind.INTENT, {"move": number, "by": who})
+                make_move(plant, plan, move, manager=f"break-glass:{who}")
+        service.journal.append(promotion.id, plant.clock.now_s(), Kind.FINISHED, {"reason": reason, "by": who})
+        service.checkpoint()
+    what = ", ".join(action_text(action) for action in change.actions)
+    page = Page(
+        id=promotion.id, incident="", at_s=now_s, impact=f"{who} broke the glass on {plant.name}: {what}",
+        likely=reason, tried=what, in_flight="none", next_command=f"twin promotions show {promotion.id}",
+    )  # fmt: skip
+    pager = Pager(home() / "outbox.sqlite", [FileSink(home() / "pages.txt"), *([] if as_json else [ConsoleSink()])])
+    pager.page(page, now_s=time.time())  # noqa: TID251 - the edge: the pager's own clock
+    emit(as_json, {"promotion": promotion.id}, f"written without rehearsal: {promotion.id}; journalled and paged")
