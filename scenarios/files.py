@@ -74,9 +74,10 @@ class _StrikeFile(FileModel):
     fault: str
     at: Duration = 0.0
     lasting: PositiveDuration | None = Field(default=None, alias="for")
+    innocent: bool = False
 
     def to_strike(self) -> Strike:
-        return Strike(fault=self.fault, at_s=self.at, for_s=self.lasting)
+        return Strike(fault=self.fault, at_s=self.at, for_s=self.lasting, innocent=self.innocent)
 
 
 class _ObservedFile(FileModel):
@@ -143,7 +144,6 @@ class _ScenarioFile(FileModel):
     traps: Annotated[list[_RemedyFile], Field(min_length=1)]
     oracle: _OracleFile = _OracleFile()
     budgets: _BudgetsFile = _BudgetsFile()
-    notes: dict[str, str] = Field(default={})
 
     def to_scenario(self, folder: Path) -> Scenario:
         def path(text: str | None) -> Path | None:
@@ -185,7 +185,6 @@ class _ScenarioFile(FileModel):
             budgets=Budgets(
                 episode_s=self.budgets.episode, act_after_s=self.budgets.act_after, wall_s=self.budgets.wall
             ),
-            notes=MappingProxyType(dict(self.notes)),
         )  # fmt: skip
 
 

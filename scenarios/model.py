@@ -6,11 +6,9 @@ production's fleet by fleet and seed (see roles.py), so that one scenario strike
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 from twin.spec.change import Action
@@ -80,11 +78,13 @@ class FleetSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """A fault as people write it, `at_s` seconds after the strike, for `for_s` (None: until somebody mends it)."""
+    """A fault as people write it, `at_s` seconds after the strike, for `for_s` (None: until somebody mends it).
+    An `innocent` one hurts nobody: it lies near, and looks guilty."""
 
     fault: str
     at_s: float = 0.0
     for_s: float | None = None
+    innocent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,4 +149,8 @@ class Scenario:
     traps: tuple[Remedy, ...] = ()
     oracle: Oracle = Oracle()
     budgets: Budgets = Budgets()
-    notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def onset_s(self) -> float:
+        """Seconds from the strike until something really is wrong."""
+        return min((strike.at_s for strike in self.timeline if not strike.innocent), default=0.0)
