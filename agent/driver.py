@@ -163,7 +163,7 @@ class Driver:
         self._numbers = 0
         self._cursor = 0
         self._watching: dict[str, _Watching] = {}
-        self._usual_ratio = 0.0
+        self._usual_ratio: float | None = None
         self._moments: list[Moment] = []
         self._pages: list[Page] = []
         self._verifications: list[tuple[str, Verification]] = []
@@ -179,7 +179,9 @@ class Driver:
         started_s = plant.clock.now_s()
         if after is not None:
             self._cursor = after
-        self._usual_ratio = _or_zero(users_let_down(plant, start_s=started_s - 300.0, end_s=started_s))
+        if self._usual_ratio is None:  # Who takes over in the middle of an incident must not take it for usual.
+            self._usual_ratio = _or_zero(users_let_down(plant, start_s=started_s - 300.0, end_s=started_s))
+        self._keep()
         for context in list(self._contexts.values()):
             for effect in context.pending:
                 self._carry_out(context.incident.id, effect)
@@ -262,7 +264,7 @@ class Driver:
             del self._watching[name]
             self._take(name, Failed(effect_id=watching.effect.id, at_s=now_s, reason=str(error)))
             return
-        well = health.well(self._usual_ratio) and not self._correlator.active(name)
+        well = health.well(self._usual_ratio or 0.0) and not self._correlator.active(name)
         watching.well_looks = watching.well_looks + 1 if well else 0
         if watching.well_looks >= WELL_LOOKS:
             del self._watching[name]
@@ -433,9 +435,13 @@ class Driver:
         """The promoter's own watching passes on the plant's clock."""
         clock = self._services.plant.clock
         started_s = clock.now_s()
+        targets = frozenset(action.target for action in effect.change.actions)
+        self._written.append((started_s, math.inf, targets))  # Open-ended, should this worker not see the end.
+        self._keep()
         self._say("promoting", change_text(effect.change), incident=name)
         done = self._services.promoter.promote(effect.receipt)
-        self._written.append((started_s, clock.now_s(), frozenset(a.target for a in effect.change.actions)))
+        self._written[-1] = (started_s, clock.now_s(), targets)
+        self._keep()
         self._promotions.append((name, done))
         entry = {"change": change_text(effect.change), "outcome": done.outcome.value, "reason": done.reason,
                  "started_s": started_s, "promotion": done.promotion_id}  # fmt: skip
@@ -473,6 +479,11 @@ class Driver:
             self._services.room.append(incident, "logs", entry, entry_id=f"{len(self._moments)}@{moment.at_s}")
         self._services.observe(moment)
 
+    def _keep(self) -> None:
+        """What this driver knows beside the contexts: another must know it too."""
+        written = [[start_s, end_s if math.isfinite(end_s) else None, sorted(t)] for start_s, end_s, t in self._written]
+        self._services.room.put("correlation", "driver", {"usual_ratio": self._usual_ratio, "written": written})
+
     def _resume(self) -> None:
         """Take over what another worker left in the room."""
         room = self._services.room
@@ -482,6 +493,12 @@ class Driver:
         self._correlator = Correlator.load(state)
         self._cursor = int(cursor["cursor"])
         self._graph = Graph(self._services.plant.telemetry.edges())
+        kept_here = room.get("correlation", "driver") or {"usual_ratio": None, "written": []}
+        self._usual_ratio = kept_here["usual_ratio"]
+        self._written = [
+            (start_s, math.inf if end_s is None else end_s, frozenset(targets))
+            for start_s, end_s, targets in kept_here["written"]
+        ]
         for name in room.incidents(open_only=True):
             kept = room.get(name, "context")
             if kept is not None:
@@ -502,7 +519,7 @@ class Driver:
             detected_at_s=first["incident"],
             verdict_at_s=first["verified"],
             first_write_at_s=first["promoting"],
-            mitigated_at_s=_mitigated_at_s(self._let_down, self._usual_ratio, first["incident"]),
+            mitigated_at_s=_mitigated_at_s(self._let_down, self._usual_ratio or 0.0, first["incident"]),
         )
 
 

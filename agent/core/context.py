@@ -102,6 +102,7 @@ class Context:
     sequence: int = 0
     pending: tuple[Effect, ...] = ()
     paged: bool = False
+    unattended: bool = False  # The brain wants nobody called, whatever happens.
     merged_into: str = ""
     outcome: str = ""
     notes: tuple[str, ...] = ()

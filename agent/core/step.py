@@ -173,7 +173,7 @@ def _on_diagnosed(context: Context, event: Diagnosed) -> Step:
     fresh = tuple(c for c in _distinct(event.candidates) if change_key(c) not in context.tried)
     context = replace(context, hypotheses=event.hypotheses, thoughts=event.thoughts)
     if not event.hand_over and not fresh:
-        return _watch(context)
+        return _watch(replace(context, unattended=True))
     if _looks_over(context):
         return _watch(_noted(context, "all alerts have resolved: looking whether it is over"))
     if not context.settings.gated:
@@ -289,6 +289,8 @@ def _looks_over(context: Context) -> bool:
 def _on_relapse(context: Context, event: Relapsed) -> Step:
     if context.phase is Phase.HANDED_OVER:
         return _watch_if_quiet(context)
+    if context.unattended:
+        return _watch(context)
     return _again(_noted(context, event.reason), event.reason)
 
 

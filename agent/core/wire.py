@@ -49,6 +49,8 @@ def _read(kind: Any, data: Any) -> Any:
         return tuple(_read(typing.get_args(kind)[0], item) for item in data)
     if origin is not None and issubclass(origin, Mapping):
         value_kind = typing.get_args(kind)[1]
+        if value_kind is Any:
+            return dict(data)  # JSON that others gave us, a receipt: it goes back to them as it came.
         return MappingProxyType({key: _read(value_kind, item) for key, item in data.items()})
     if dataclasses.is_dataclass(kind):
         hints = _hints(typing.cast(type, kind))

@@ -53,6 +53,7 @@ from twin.spec.incident import Incident
 from twin.spec.signal import Symptom, SymptomKind
 from twin.spec.verdict import Outcome, Suspect
 
+SEQUENCE_MAX = 60
 CART = ServiceId("shop/cart")
 FAULT = Fault(kind=FaultKind("slow"), target="shop/cart", parameters={"factor": 8.0})
 
@@ -150,6 +151,8 @@ def live(
             assert again == after
             assert all(isinstance(e, SendPage | Close) for e in more)  # Only these are asked for again, by their id.
         stored = json.dumps(to_json(after))
+        if after.sequence >= SEQUENCE_MAX:
+            break  # The baseline that calls nobody watches on for ever.
         if number in crashes:
             # A new worker: what was due is asked for again, out of the context alone. The bus redelivers.
             todo = deque([arrival(), *(outside.carry_out(e) for e in from_json(Context, json.loads(stored)).pending)])
@@ -192,6 +195,8 @@ def test_an_incident_ends_closed_or_with_exactly_one_page(choices: list[int], ga
     context = live(outside, gated=gated)
     pages = [e for e in outside.kinds.values() if isinstance(e, SendPage)]
     promotions = [e for e in outside.kinds.values() if isinstance(e, Promote)]
+    if context.unattended:
+        return  # The baseline that wants nobody called watches for ever.
     assert context.phase in (Phase.CLOSED, Phase.HANDED_OVER)
     assert len(pages) <= 1
     assert context.phase is Phase.CLOSED or len(pages) == 1
