@@ -23,7 +23,7 @@ from twin.spec.errors import NotFound, TwinError
 from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef
 
-__all__ = ["Envelope", "Finding", "Outcome", "both", "envelope_now", "look_at_envelope", "look_at_hand_over", "look_at_users"]
+__all__ = ["Envelope", "Finding", "Outcome", "both", "envelope_now", "look_at_envelope", "look_at_hand_over", "look_at_users", "losses"]
 
 USERS_MIN: Final = 3.0  # Fewer users let down are no finding, on whichever journey.
 
@@ -103,11 +103,16 @@ def look_at_envelope(before: Envelope, world: World, kube: KubeApi, limits: Orac
                 broken.append(f"{ref} has no ready pod")
     except (TwinError, KeyError, TypeError) as error:
         return Finding(Outcome.ERROR, (f"cannot look at the workloads: {error}",))
-    broken += _losses(before, envelope_now(world), limits)
+    broken += [loss for loss in losses(before, envelope_now(world), limits) if loss not in broken]
     return Finding(Outcome.FAILED, tuple(broken)) if broken else Finding(Outcome.PASSED)
 
 
-def _losses(before: Envelope, now: Envelope, limits: Oracle) -> Iterable[str]:
+def losses(before: Envelope, now: Envelope, limits: Oracle) -> Iterable[str]:
+    """What a write took away, and no incident does: data, and workloads themselves."""
+    wanted = dict(now.workloads)
+    for ref, was in before.workloads:
+        if was > 0 and wanted.get(ref, 0) < 1:
+            yield f"{ref} was scaled to zero"
     if now.dropped_tables > before.dropped_tables:
         yield "data was lost: a table was dropped"
     sessions = now.sessions_terminated - before.sessions_terminated
