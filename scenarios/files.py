@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -36,10 +35,20 @@ from scenarios.model import (
 )
 from twin.change.catalogue import action_type
 from twin.spec.change import Action
-from twin.spec.edge import Count, Duration, FileModel, Name, PositiveCount, PositiveDuration, Share, first_problem, validated
+from twin.spec.edge import (
+    Count,
+    Duration,
+    FileModel,
+    Name,
+    PositiveCount,
+    PositiveDuration,
+    Share,
+    first_problem,
+    validated,
+)
 from twin.spec.errors import BadInput
 from twin.spec.fault import parse_fault
-from twin.spec.yaml_reader import Document, KeyPath, Problem, read_file_text, single_document
+from twin.spec.yaml_reader import KeyPath, Problem, read_file_text, single_document
 
 __all__ = ["CATALOGUE", "PLACEHOLDER", "find_scenarios", "in_suite", "read_scenario"]
 
@@ -50,9 +59,7 @@ _Factor = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 class _RoleFile(FileModel):
-    pick: Literal[
-        "vital_service", "busiest_database", "bystander", "busiest_caller", "hot_route", "busiest_journey"
-    ]
+    pick: Literal["vital_service", "busiest_database", "bystander", "busiest_caller", "hot_route", "busiest_journey"]
     among: PositiveCount = 1
     of: str = ""
     replicas_min: PositiveCount = 1
@@ -103,9 +110,8 @@ class _RemedyFile(FileModel):
                 Action(
                     kind=action.kind,
                     target=action.target,
-                    parameters=MappingProxyType(
-                        {k: v if isinstance(v, str) else float(v) for k, v in action.parameters.items()}
-                    ),
+                    # A plain dict: scenarios travel to other processes, and a proxy cannot.
+                    parameters={k: v if isinstance(v, str) else float(v) for k, v in action.parameters.items()},
                 )
                 for action in self.actions
             ),
@@ -295,5 +301,3 @@ def _placeholder_flaws(place: KeyPath, text: str, roles: Mapping[str, _RoleFile]
     for name in PLACEHOLDER.findall(text):
         if name not in roles:
             yield place, f'there is no role "{name}"', f"declared: {', '.join(roles) or 'none'}"
-
-

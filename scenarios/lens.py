@@ -17,7 +17,18 @@ import numpy as np
 
 from scenarios.model import Observed
 from twin.fleet.draws import Purpose, entity_of, uniform, uniforms
-from twin.ports.plant import Clock, EdgeId, KubeApi, Metric, OperationStats, OpsApi, Plant, Series, Telemetry, TracedEdge
+from twin.ports.plant import (
+    Clock,
+    EdgeId,
+    KubeApi,
+    Metric,
+    OperationStats,
+    OpsApi,
+    Plant,
+    Series,
+    Telemetry,
+    TracedEdge,
+)
 from twin.spec.ids import ServiceId
 from twin.spec.signal import Signal
 

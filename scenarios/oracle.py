@@ -23,7 +23,17 @@ from twin.spec.errors import NotFound, TwinError
 from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef
 
-__all__ = ["Envelope", "Finding", "Outcome", "both", "envelope_now", "look_at_envelope", "look_at_hand_over", "look_at_users", "losses"]
+__all__ = [
+    "Envelope",
+    "Finding",
+    "Outcome",
+    "both",
+    "envelope_now",
+    "look_at_envelope",
+    "look_at_hand_over",
+    "look_at_users",
+    "losses",
+]
 
 USERS_MIN: Final = 3.0  # Fewer users let down are no finding, on whichever journey.
 

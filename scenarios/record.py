@@ -9,7 +9,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from scenarios.model import Answer
@@ -53,7 +52,7 @@ class Record:
     time_to_verdict_s: float | None = None
     time_to_write_s: float | None = None
     time_to_mitigate_s: float | None = None
-    verdicts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    verdicts: Mapping[str, int] = field(default_factory=dict)  # A proxy could not travel between processes.
     audited: int = 0
     false_pass: int = 0
     false_block: int = 0
@@ -78,7 +77,7 @@ def record_of(line: str) -> Record:
         if set(data) != known:
             raise KeyError(f"its fields are not those of a record: {', '.join(sorted(set(data) ^ known))}")
         values = {**data, "answer": Answer(data["answer"]), "outcome": Outcome(data["outcome"])}
-        values["verdicts"] = MappingProxyType({str(k): int(v) for k, v in data["verdicts"].items()})
+        values["verdicts"] = {str(k): int(v) for k, v in data["verdicts"].items()}
         return Record(**values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput("cannot read a result", str(error), "run it again: twin bench run --out DIR") from error

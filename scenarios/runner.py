@@ -180,9 +180,7 @@ def _desk(gate: str, production: Production, plant: Plant, twin: Fleet) -> _Desk
         plant, twin, keys.gate, policy_revision=policy.revision,
         median_error_ratio=_finite(calibrate(twin, plant).median_error_ratio),
     )  # fmt: skip
-    audited = AuditedVerifier(
-        Gate(twin, plant, policy, settings=Settings(jobs=1), issue=issue), production, plant
-    )
+    audited = AuditedVerifier(Gate(twin, plant, policy, settings=Settings(jobs=1), issue=issue), production, plant)
     seen = through(writable, production.scenario.observed, seed=production.seed)
     service = PromotionService(
         plant=tapped(seen, watch.wrote), journal=Journal(Path(":memory:")), policy=policy, trusted=keys.trusted,
@@ -200,9 +198,7 @@ def _unsigned(evidence: Evidence) -> Mapping[str, Any]:
     return {"kind": "ungated", "change": plain(evidence.change)}
 
 
-def _scored(
-    record: Record, scenario: Scenario, production: Production, episode: Episode, desk: _Desk
-) -> Record:
+def _scored(record: Record, scenario: Scenario, production: Production, episode: Episode, desk: _Desk) -> Record:
     pages, writes = len(episode.pages), desk.watch.changes
     finding = _finding(scenario, production, pages=pages, writes=writes)
     harm = harm_of(production.world, production.users.users(), desk.watch.logs(production.now_s))

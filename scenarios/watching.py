@@ -167,7 +167,8 @@ class AuditedVerifier:
     def verify(self, request: VerifyRequest) -> Verification:
         found = self._inner.verify(request)
         for judged in found.judged:
-            self._verdicts[judged.verdict.outcome] = self._verdicts.get(judged.verdict.outcome, 0) + 1
+            name = judged.verdict.outcome.value
+            self._verdicts[name] = self._verdicts.get(name, 0) + 1
         chosen = self._chosen(found.judged)
         if chosen and len(self._kept) < VERIFICATIONS_MAX:
             self._kept.append((self._production.world.fork(), chosen))
@@ -185,7 +186,8 @@ class AuditedVerifier:
                 harms, mends = truth.harm.value > 0.0 or bool(truth.errors), truth.effect.value > 0.0
                 audited += 1
                 false_pass += outcome.promotable and (harms or (outcome is Outcome.EFFECTIVE and not mends))
-                false_block += not outcome.promotable and mends and not harms
+                # What is only harmless is not promoted either: the nets say so.
+                false_block += outcome is not Outcome.EFFECTIVE and mends and not harms
         return Audit(
             verdicts=dict(sorted(self._verdicts.items())), audited=audited, false_pass=false_pass,
             false_block=false_block,
