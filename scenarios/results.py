@@ -1,0 +1,133 @@
+"""A results folder: `episodes.jsonl` and `summary.json`, each replaced whole, and the tables that people read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from scenarios.admit import Admission
+from scenarios.metrics import Row, by_scenario, rows_of
+from scenarios.record import Record, line_of, record_of
+from scenarios.runner import EpisodeRun
+from twin.spec.atomic import replace_file
+from twin.spec.canonical import digest, plain
+from twin.spec.errors import BadInput
+from twin.spec.verdict import Interval
+
+__all__ = ["admission_table", "bench_table", "read_results", "write_results"]
+
+COLUMNS: Final = 100
+
+
+def write_results(out: Path, runs: Sequence[EpisodeRun], *, suite: str, budgets_s: Mapping[str, float]) -> None:
+    """Both files. `results_digest` names the episodes, whatever machine ran them; wall times stand apart."""
+    records = [run.record for run in runs]
+    lines = [line_of(record) for record in records]
+    slow = [
+        f"{run.record.scenario} seed {run.record.seed} {run.record.brain}/{run.record.gate}: {run.wall_s:.0f} s"
+        for run in runs
+        if run.wall_s > budgets_s.get(run.record.scenario, float("inf"))
+    ]
+    summary = {
+        "suite": suite,
+        "results_digest": digest(lines),
+        "rows": plain(rows_of(records)),
+        "by_scenario": plain(by_scenario(records)),
+        "wall": {"total_s": round(sum(run.wall_s for run in runs), 1), "over_budget": slow},
+    }
+    replace_file(out / "episodes.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    replace_file(out / "summary.json", (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_results(folder: Path) -> tuple[tuple[Record, ...], Mapping[str, Any]]:
+    """The records and the summary of a folder. Raises BadInput if it holds no whole results."""
+    try:
+        lines = (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
+        summary: Mapping[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot read results in {folder}", str(error), "twin bench run --out DIR") from error
+    return tuple(record_of(line) for line in lines if line.strip()), summary
+
+
+def bench_table(rows: Sequence[Row]) -> str:
+    """The table of a bench run, at most COLUMNS wide."""
+    head = (
+        "brain",
+        "gate",
+        "n",
+        "err",
+        "score",
+        "safe-resolve",
+        "harm rate",
+        "harm min",
+        "needless",
+        "missed",
+        "TTM s",
+    )
+    widths = (13, 6, 4, 3, 6, 17, 17, 8, 8, 6, 6)
+    lines = [_cells(head, widths)]
+    for row in rows:
+        lines.append(
+            _cells(
+                (
+                    row.brain, row.gate, str(row.episodes), str(row.errors or "–"), f"{row.score:+.2f}",
+                    _interval(row.safe_resolve), _interval(row.harm_rate),
+                    "–" if row.harm_minutes is None else f"{row.harm_minutes.value:.2f}",
+                    _number(row.needless_pages), _number(row.missed_pages),
+                    "–" if row.time_to_mitigate_s is None else f"{row.time_to_mitigate_s:.0f}",
+                ),
+                widths,
+            )
+        )  # fmt: skip
+    return "\n".join(lines)
+
+
+def admission_table(admissions: Sequence[Admission]) -> str:
+    """A line for each course of each scenario: on how many seeds it did what it has to."""
+    names = list(dict.fromkeys(admission.scenario for admission in admissions))
+    lines = [_cells(("scenario", "course", "as wanted", "how"), _ADMISSION_WIDTHS)]
+    for name in names:
+        mine = [admission for admission in admissions if admission.scenario == name]
+        count = len(mine)
+        wrong = sum(bool(admission.shortcomings()) for admission in mine)
+        lines.append(
+            _cells((name, "healthy before", f"{sum(a.calm.passed for a in mine)}/{count}", ""), _ADMISSION_WIDTHS)
+        )
+        failed = sum(a.nothing.finding.outcome == "failed" for a in mine)
+        lines.append(_cells(("", "nothing done", f"{failed}/{count}", "oracle fails"), _ADMISSION_WIDTHS))
+        for index, fix in enumerate(mine[0].fixes):
+            trials = [a.fixes[index] for a in mine]
+            good = sum(t.finding.passed and t.replay is not None and t.replay.passed for t in trials)
+            lines.append(
+                _cells(("", f"fix: {fix.name}", f"{good}/{count}", "passes, and after a replay"), _ADMISSION_WIDTHS)
+            )
+        for index, trap in enumerate(mine[0].traps):
+            trials = [a.traps[index] for a in mine]
+            fails = sum(t.finding.outcome == "failed" for t in trials)
+            harms = sum(t.harm is not None and t.harm.counts for t in trials)
+            either = sum(
+                t.finding.outcome == "failed" or (t.finding.passed and t.harm is not None and t.harm.counts)
+                for t in trials
+            )
+            how = f"fails {fails}, harms {harms}"
+            lines.append(_cells(("", f"trap: {trap.name}", f"{either}/{count}", how), _ADMISSION_WIDTHS))
+        verdict = "admitted" if not wrong else f"NOT admitted: {wrong} of {count} seeds speak against it"
+        lines.append(_cells(("", verdict, "", ""), _ADMISSION_WIDTHS))
+    return "\n".join(lines)
+
+
+_ADMISSION_WIDTHS: Final = (18, 42, 9, 28)
+
+
+def _cells(texts: Sequence[str], widths: Sequence[int]) -> str:
+    return "".join(f"{text:<{width}}" for text, width in zip(texts, widths, strict=True)).rstrip()[:COLUMNS]
+
+
+def _interval(value: Interval | None) -> str:
+    return "–" if value is None else f"{value.value:.2f} ({value.low:.2f}–{value.high:.2f})"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
