@@ -32,6 +32,10 @@ class ErlangTables:
         self.rows: F64 = np.zeros((0, 3, POINTS))
         self._row_of: dict[int, int] = {}
 
+    def counts(self) -> I64:
+        """The number of servers of each row, in order: a saved layout names rows."""
+        return np.array(list(self._row_of), dtype=np.int64)
+
     def rows_of(self, servers: F64) -> I64:
         """The row of each figure, rounded to whole servers, one at least."""
         whole = np.clip(np.rint(servers), 1, SERVERS_MAX).astype(np.int64)

@@ -357,6 +357,11 @@ def sweep_forward(
                                 passing = 1.0 - p + p * edges[E_PASS, e]
                                 expected *= passing
                                 drawn *= passing
+                                if drawn < NOBODY:  # What rounding leaves must not be divided by later.
+                                    out_op[Y_FAILED, o] += drawn
+                                    drawn = 0.0
+                                if expected < NOBODY:
+                                    expected = 0.0
                         else:
                             for e in range(codes[pc, 1], codes[pc, 2]):
                                 first[0, e - first_edge] += expected * edge_probability[e]
