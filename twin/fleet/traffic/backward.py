@@ -422,7 +422,8 @@ def _finish_row(o: int, row: F64, calm: F64, out_op: F64) -> None:
     mean = 0.0
     if answered > 1e-12:
         mean = (row[0] * row[1] + row[4] * row[5] + row[9]) / answered
-    p99 = _row_quantile(0.99, row)
+    p50 = _row_quantile(0.5, row)
+    p99 = max(_row_quantile(0.99, row), p50)
     steady = abs(row[17] - 1.0) <= STEADY and abs(row[20]) <= STEADY * row[1]
     if row[0] >= 1.0 - CALM_SHARE and steady:
         calm[o, C_CERTAIN] = row[1] + CERTAIN_SIGMAS * sqrt(max(row[2] - row[1] * row[1], 0.0))
@@ -432,7 +433,7 @@ def _finish_row(o: int, row: F64, calm: F64, out_op: F64) -> None:
         calm[o, C_MARGINAL] = row[16]
         calm[o, C_P99] = p99
     out_op[Y_MEAN, o] = mean
-    out_op[Y_P50, o] = _row_quantile(0.5, row)
+    out_op[Y_P50, o] = p50
     out_op[Y_P99, o] = p99
 
 

@@ -57,10 +57,19 @@ class _Cancelled(Exception):
 @dataclass(slots=True)
 class _Pool:
     key: int
+    service: int
     ready: int
     speed: float
     error_ratio: float
     requests: dict[_Request, None]  # in order of arrival
+
+
+@dataclass(slots=True)
+class _Caller:
+    """What an attempt has to know of its caller when it ends."""
+
+    waits: bool = True
+    left_zombie: bool = False  # gave up, and let the attempt go on
 
 
 class _Request:
@@ -263,12 +272,17 @@ class InterpreterEngine:
             ready = round(float(conditions.pool_ready[row]))
             if ready <= 0:
                 continue
-            pool = before.pop(key, None) or _Pool(key, 0, 1.0, 0.0, {})
+            service = int(conditions.pool_service[row])
+            pool = before.get(key)
+            if pool is None or pool.service != service:
+                pool = _Pool(key, service, 0, 1.0, 0.0, {})
+            else:
+                del before[key]
             pool.ready = ready
             pool.speed = float(conditions.pool_speed[row])
             pool.error_ratio = float(conditions.pool_error_ratio[row])
             self._pools[key] = pool
-            self._routes[int(conditions.pool_service[row])].append(pool)
+            self._routes[service].append(pool)
         for gone in before.values():
             for request in list(gone.requests):
                 _interrupt(request.process, _Lost())
@@ -479,8 +493,8 @@ class InterpreterEngine:
             self._in_flight[e] += 1.0
             child = _Request(int(self.network.edge_callee[e]), _number(number, e, attempt))
             known: simpy.Event = env.event()
-            waiting = [True]
-            child.process = env.process(self._deliver(e, child, known, waiting))
+            caller = _Caller()
+            child.process = env.process(self._deliver(e, child, known, caller))
             if self._timeout_s[e] < math.inf:
                 timer = env.timeout(self._timeout_s[e])
                 assert timer.callbacks is not None
@@ -489,14 +503,14 @@ class InterpreterEngine:
                 end = yield known
             except simpy.Interrupt:
                 # The caller is gone: as far as the ledger goes, it stopped waiting.
-                self._give_up(e, child, waiting)
+                self._give_up(e, child, caller)
                 self._sample.call_failed[e] += 1.0
                 self._call_latency[e].append(env.now - started)
                 if self.network.edge_caller[e] >= 0 and env.active_process is not None:
                     raise
                 return False
             if end is End.TIMED_OUT:
-                self._give_up(e, child, waiting)
+                self._give_up(e, child, caller)
             else:
                 self._in_flight[e] -= 1.0
                 counts = {
@@ -524,16 +538,17 @@ class InterpreterEngine:
                 finally:
                     self._in_backoff[e] -= 1.0
 
-    def _give_up(self, e: int, child: _Request, waiting: list[bool]) -> None:
+    def _give_up(self, e: int, child: _Request, caller: _Caller) -> None:
         self._in_flight[e] -= 1.0
         self._sample.edge_timed_out[e] += 1.0
-        waiting[0] = False
+        caller.waits = False
         if self.network.edge_cancel[e]:
             _interrupt(child.process, _Cancelled())
         elif child.process is not None and child.process.is_alive:
+            caller.left_zombie = True
             self._zombie[e] += 1.0
 
-    def _deliver(self, e: int, child: _Request, known: simpy.Event, waiting: list[bool]) -> Generator[Any, Any, None]:
+    def _deliver(self, e: int, child: _Request, known: simpy.Event, caller: _Caller) -> Generator[Any, Any, None]:
         """An attempt on its way, and its answer on the way back."""
         if self._delay_s[e] > 0.0:
             try:
@@ -542,9 +557,9 @@ class InterpreterEngine:
                 return
 
         def answer(end: End) -> None:
-            if not waiting[0]:
+            if caller.left_zombie:
                 self._zombie[e] -= 1.0
-            elif not known.triggered:
+            elif caller.waits and not known.triggered:
                 known.succeed(end)
 
         yield from self._serve(child, answer)

@@ -355,13 +355,13 @@ class TickEngine:
     def _move_queues(self, old: _Layout, new: _Layout) -> F64 | None:
         """Carry queues over by pool key. A pool that is gone, or has nobody ready, fails its requests."""
         alive = old.pool_ready > 0.0
-        came_from = _rows_by_key(old.pool_key, new.pool_key)  # (P_new,) old row, or -1
+        came_from = _rows_before(old, new)
         kept = np.zeros(len(old.pool_key), dtype=bool)
         survivors = (came_from >= 0) & (new.pool_ready > 0.0)
         kept[came_from[survivors]] = True
         gone = alive & ~kept
         lost = self._fail_pools(old, gone) if bool(gone.any()) else None
-        if len(old.pool_key) == len(new.pool_key) and np.array_equal(old.pool_key, new.pool_key):
+        if np.array_equal(old.pool_key, new.pool_key) and np.array_equal(old.pool_start, new.pool_start):
             return lost
         old_place = came_from - old.pool_start[new.pool_service]
         pool = new.queue_pool
@@ -417,7 +417,7 @@ class TickEngine:
 
     def _rescale_speed(self, old: _Layout, new: _Layout) -> None:
         """A pool that slows down needs longer for those who wait already."""
-        came_from = _rows_by_key(old.pool_key, new.pool_key)
+        came_from = _rows_before(old, new)
         ratio = np.ones(len(new.pool_key))
         known = came_from >= 0
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -567,14 +567,15 @@ def _simple_services(network: Network) -> NDArray[np.bool_]:
     return simple
 
 
-def _rows_by_key(old: I64, new: I64) -> I64:
-    """For each new key the row of the old one, or -1."""
-    if len(old) == 0:
-        return np.full(len(new), -1, dtype=np.int64)
-    order = np.argsort(old, kind="stable")
-    at = np.minimum(np.searchsorted(old[order], new), len(old) - 1)
+def _rows_before(old: _Layout, new: _Layout) -> I64:
+    """For each new pool its row in the old table, or -1. A key belongs to one service for ever."""
+    if len(old.pool_key) == 0:
+        return np.full(len(new.pool_key), -1, dtype=np.int64)
+    order = np.argsort(old.pool_key, kind="stable")
+    at = np.minimum(np.searchsorted(old.pool_key[order], new.pool_key), len(order) - 1)
     rows = order[at]
-    return np.where(old[rows] == new, rows, -1).astype(np.int64)
+    same = (old.pool_key[rows] == new.pool_key) & (old.pool_service[rows] == new.pool_service)
+    return np.where(same, rows, -1).astype(np.int64)
 
 
 def _floats(array: NDArray[np.generic]) -> F64:
