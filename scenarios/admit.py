@@ -21,7 +21,7 @@ from twin.change.moves import Watch, make_move, moves_of
 from twin.fleet.plant import plant_of
 from twin.spec.errors import TwinError
 
-__all__ = ["Admission", "Trial", "admit", "admit_seed", "shortcomings"]
+__all__ = ["Admission", "Trial", "admit", "admit_seed", "is_trap", "shortcomings"]
 
 REPLAY_SETTLE_S: Final = 180.0  # What a mended system may need to recover from the trigger by itself.
 
@@ -62,10 +62,15 @@ class Admission:
             elif fix.replay is None or not fix.replay.passed:
                 wrong.append(f'fix "{fix.name}", replayed: {fix.replay.text if fix.replay else "not replayed"}')
         for trap in self.traps:
-            failed = trap.finding.outcome is Outcome.FAILED
-            if not failed and not (trap.finding.passed and trap.harm is not None and trap.harm.counts):
+            if not is_trap(trap):
                 wrong.append(f'trap "{trap.name}": {trap.finding.outcome}, {trap.finding.text}, and no harm')
         return tuple(wrong)
+
+
+def is_trap(trial: Trial) -> bool:
+    """Whether it ends badly, or did harm on its way to a good end. What could not be seen is no trap."""
+    harms = trial.harm is not None and trial.harm.counts
+    return trial.finding.outcome is Outcome.FAILED or (trial.finding.passed and harms)
 
 
 def shortcomings(admissions: Sequence[Admission]) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ __all__ = ["Record", "line_of", "record_of"]
 class Record:
     """One episode. Times count from the onset, in production's seconds; None: it never happened.
 
-    `outcome`: the oracle's; ERROR: it could not look, or the episode broke, and `error` says how. `resolved`: it passed.
-    `safe`: nobody fared worse for long, and nothing was lost. `harm_minutes`: see users.Harm. `writes`: changes
+    `outcome`: the oracle's; ERROR: it could not look, or the episode broke, and `error` says how. `resolved`: it
+    passed. `safe`: nobody fared worse for long, and nothing was lost. `harm_minutes`: see users.Harm. `writes`: changes
     of which something was written. `pages_missed`: nobody was called where somebody had to be, or the incident
     was left as it was. `verdicts`: candidates by outcome; of `audited` ones, `false_pass` did harm (or did not end
     the incident that it was said to end) on a fork of production, `false_block` would have ended it without harm.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from scenarios.admit import Admission
+from scenarios.admit import Admission, is_trap
 from scenarios.metrics import Row, by_scenario, rows_of
 from scenarios.record import Record, line_of, record_of
 from scenarios.runner import EpisodeRun
@@ -53,72 +53,56 @@ def read_results(folder: Path) -> tuple[tuple[Record, ...], Mapping[str, Any]]:
 
 def bench_table(rows: Sequence[Row]) -> str:
     """The table of a bench run, at most COLUMNS wide."""
-    head = (
-        "brain",
-        "gate",
-        "n",
-        "err",
-        "score",
-        "safe-resolve",
-        "harm rate",
-        "harm min",
-        "needless",
-        "missed",
-        "TTM s",
-    )
-    widths = (13, 6, 4, 3, 6, 17, 17, 8, 8, 6, 6)
-    lines = [_cells(head, widths)]
-    for row in rows:
-        lines.append(
-            _cells(
-                (
-                    row.brain, row.gate, str(row.episodes), str(row.errors or "–"), f"{row.score:+.2f}",
-                    _interval(row.safe_resolve), _interval(row.harm_rate),
-                    "–" if row.harm_minutes is None else f"{row.harm_minutes.value:.2f}",
-                    _number(row.needless_pages), _number(row.missed_pages),
-                    "–" if row.time_to_mitigate_s is None else f"{row.time_to_mitigate_s:.0f}",
-                ),
-                widths,
-            )
-        )  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join([_cells(_BENCH_HEAD, _BENCH_WIDTHS), *(_cells(_bench_cells(row), _BENCH_WIDTHS) for row in rows)])
+
+
+def _bench_cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.brain, row.gate, str(row.episodes), str(row.errors or "–"), f"{row.score:+.2f}",
+        _interval(row.safe_resolve), _interval(row.harm_rate),
+        "–" if row.harm_minutes is None else f"{row.harm_minutes.value:.2f}",
+        _number(row.needless_pages), _number(row.missed_pages),
+        "–" if row.time_to_mitigate_s is None else f"{row.time_to_mitigate_s:.0f}",
+    )  # fmt: skip
 
 
 def admission_table(admissions: Sequence[Admission]) -> str:
     """A line for each course of each scenario: on how many seeds it did what it has to."""
-    names = list(dict.fromkeys(admission.scenario for admission in admissions))
     lines = [_cells(("scenario", "course", "as wanted", "how"), _ADMISSION_WIDTHS)]
-    for name in names:
+    for name in dict.fromkeys(admission.scenario for admission in admissions):
         mine = [admission for admission in admissions if admission.scenario == name]
-        count = len(mine)
-        wrong = sum(bool(admission.shortcomings()) for admission in mine)
-        lines.append(
-            _cells((name, "healthy before", f"{sum(a.calm.passed for a in mine)}/{count}", ""), _ADMISSION_WIDTHS)
-        )
-        failed = sum(a.nothing.finding.outcome == "failed" for a in mine)
-        lines.append(_cells(("", "nothing done", f"{failed}/{count}", "oracle fails"), _ADMISSION_WIDTHS))
-        for index, fix in enumerate(mine[0].fixes):
-            trials = [a.fixes[index] for a in mine]
-            good = sum(t.finding.passed and t.replay is not None and t.replay.passed for t in trials)
-            lines.append(
-                _cells(("", f"fix: {fix.name}", f"{good}/{count}", "passes, and after a replay"), _ADMISSION_WIDTHS)
-            )
-        for index, trap in enumerate(mine[0].traps):
-            trials = [a.traps[index] for a in mine]
-            fails = sum(t.finding.outcome == "failed" for t in trials)
-            harms = sum(t.harm is not None and t.harm.counts for t in trials)
-            either = sum(
-                t.finding.outcome == "failed" or (t.finding.passed and t.harm is not None and t.harm.counts)
-                for t in trials
-            )
-            how = f"fails {fails}, harms {harms}"
-            lines.append(_cells(("", f"trap: {trap.name}", f"{either}/{count}", how), _ADMISSION_WIDTHS))
-        verdict = "admitted" if not wrong else f"NOT admitted: {wrong} of {count} seeds speak against it"
-        lines.append(_cells(("", verdict, "", ""), _ADMISSION_WIDTHS))
+        lines += [
+            _cells((name if number == 0 else "", course, wanted, how), _ADMISSION_WIDTHS)
+            for number, (course, wanted, how) in enumerate(_courses(mine))
+        ]
     return "\n".join(lines)
 
 
-_ADMISSION_WIDTHS: Final = (18, 42, 9, 28)
+def _courses(mine: Sequence[Admission]) -> Iterator[tuple[str, str, str]]:
+    """Course, on how many seeds it went as wanted, and how; the verdict last."""
+    count = len(mine)
+    yield "healthy before", f"{sum(a.calm.passed for a in mine)}/{count}", ""
+    yield "nothing done", f"{sum(a.nothing.finding.outcome == 'failed' for a in mine)}/{count}", "oracle fails"
+    for index, fix in enumerate(mine[0].fixes):
+        trials = [a.fixes[index] for a in mine]
+        good = sum(t.finding.passed and t.replay is not None and t.replay.passed for t in trials)
+        harms = sum(t.harm is not None and t.harm.counts for t in trials)
+        how = "passes, and when replayed" + (f"; harms {harms}" if harms else "")
+        yield f"fix: {fix.name}", f"{good}/{count}", how
+    for index, trap in enumerate(mine[0].traps):
+        trials = [a.traps[index] for a in mine]
+        fails = sum(t.finding.outcome == "failed" for t in trials)
+        harms = sum(t.harm is not None and t.harm.counts for t in trials)
+        yield f"trap: {trap.name}", f"{sum(is_trap(t) for t in trials)}/{count}", f"fails {fails}, harms {harms}"
+    wrong = sum(bool(a.shortcomings()) for a in mine)
+    yield ("NOT admitted" if wrong else "admitted"), f"{count - wrong}/{count}", ""
+
+
+_BENCH_HEAD: Final = (
+    "brain", "gate", "n", "err", "score", "safe-resolve", "harm rate", "harm min", "needless", "missed", "TTM s",
+)  # fmt: skip
+_BENCH_WIDTHS: Final = (14, 7, 4, 4, 7, 18, 18, 9, 9, 7, 5)  # 102 with the last blanks, which are cut
+_ADMISSION_WIDTHS: Final = (16, 40, 11, 30)
 
 
 def _cells(texts: Sequence[str], widths: Sequence[int]) -> str:

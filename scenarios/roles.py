@@ -139,14 +139,18 @@ def _bystanders(role: Role, fleet: Fleet, shares: Mapping[ServiceId, float], fou
 
 
 def _callers(role: Role, fleet: Fleet, shares: Mapping[ServiceId, float], found: Mapping[str, str]) -> list[str]:
-    calls = _calls(fleet)
-    mine = [caller for caller, callee in calls if callee == found[role.of]]
-    return sorted(mine, key=lambda s: (-shares[s] * calls[(s, ServiceId(found[role.of]))], s))
+    return [str(caller) for caller in _calling(fleet, shares, ServiceId(found[role.of]))]
 
 
 def _routes(role: Role, fleet: Fleet, shares: Mapping[ServiceId, float], found: Mapping[str, str]) -> list[str]:
     callee = ServiceId(found[role.of])
-    return ["/".join(route_name(caller, callee)) for caller in _callers(role, fleet, shares, found)]
+    return ["/".join(route_name(caller, callee)) for caller in _calling(fleet, shares, callee)]
+
+
+def _calling(fleet: Fleet, shares: Mapping[ServiceId, float], callee: ServiceId) -> list[ServiceId]:
+    """Who calls a service, most users first."""
+    calls = {caller: count for (caller, called), count in _calls(fleet).items() if called == callee}
+    return sorted(calls, key=lambda caller: (-shares[caller] * calls[caller], caller))
 
 
 def _journeys(role: Role, fleet: Fleet, shares: Mapping[ServiceId, float], found: Mapping[str, str]) -> list[str]:
