@@ -43,6 +43,8 @@ CONE_MAX: Final = 60
 NONE_RESIDUAL: Final = 0.6
 SHARPNESS: Final = 12.0
 SEED: Final = 1
+COINCIDENCE: Final = 0.1
+COINCIDENCE_S: Final = 90.0
 
 # Each metric, how to compare it, and how far apart two honest runs may lie.
 _SCALES: Final[tuple[tuple[Metric, str, float], ...]] = (
@@ -157,7 +159,7 @@ def reproduce(
         suspects.append((fitted.fault, fitted.residual / max(calm, 1e-9)))
     scored: list[tuple[Fault | None, float]] = [*suspects, (None, NONE_RESIDUAL)]
     lowest = min(residual for _, residual in scored)
-    weights = [math.exp(-SHARPNESS * (residual - lowest)) for _, residual in scored]
+    weights = [_prior(scene, fault) * math.exp(-SHARPNESS * (residual - lowest)) for fault, residual in scored]
     total = sum(weights)
     ranked = sorted(
         (
@@ -167,6 +169,22 @@ def reproduce(
         key=lambda suspect: -suspect.weight,
     )
     return Reproduction(scene, tuple(ranked), calm)
+
+
+def _prior(scene: Scene, fault: Fault | None) -> float:
+    """A service that begins to fail by itself at the moment of its own roll-out is a coincidence.
+
+    What tells a wrong build from a failure that came by itself is the roll-out; their symptoms are the same.
+    """
+    if fault is None or fault.kind not in ("errors", "slow"):
+        return 1.0
+    onset_ns = ns(scene.onset_s - scene.fleet.epoch_s)
+    for timed in scene.replay:
+        what = timed.what
+        near = abs(timed.start_ns - onset_ns) <= COINCIDENCE_S * NS_PER_S
+        if isinstance(what, Deploy) and what.service == fault.target and near:
+            return COINCIDENCE
+    return 1.0
 
 
 def fit(scene: Scene, fault: Fault) -> Fitted:

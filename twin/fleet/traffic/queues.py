@@ -149,27 +149,35 @@ def _full_queue(
         i = min(int(x), POINTS - 2)
         loss = tables[row, 2, i] + (tables[row, 2, i + 1] - tables[row, 2, i]) * (x - i)
     places = int(limit)
-    # Scaled by the largest term, so that ρ^512 cannot overflow.
-    scale = 1.0
-    if rho > 1.0:
-        scale = rho ** (-places)
-    term = loss * scale
-    total = (1.0 - loss) * scale + term
+    # Scaled by the largest term and summed from there, so that ρ^512 can neither overflow nor drown all in zeros.
+    first, last = (loss * rho ** (-places), loss) if rho > 1.0 else (loss, loss * rho**places)
+    total = (1.0 - loss) * (rho ** (-places) if rho > 1.0 else 1.0) + (last if rho > 1.0 else first)
     waits1 = 0.0
     waits2 = 0.0
     waits3 = 0.0
-    seen = 0.0
     waiting = 0.0
-    for j in range(places):
-        seen += term
-        waits1 += term * (j + 1.0)
-        waits2 += term * (j + 1.0) * (j + 2.0)
-        waits3 += term * (j + 1.0) * (j + 2.0) * (j + 3.0)
-        term *= rho
-        total += term
-        waiting += term * (j + 1.0)
-    block = term / total
-    accepted = max(total - term, 1e-300)
+    upper = last
+    lower = first
+    for i in range(places):
+        if rho > 1.0:
+            j = places - 1 - i
+            waiting += upper * (j + 1.0)
+            lower = upper / rho
+            total += lower
+        else:
+            j = i
+            upper = lower * rho
+            waiting += upper * (j + 1.0)
+            total += upper
+        waits1 += lower * (j + 1.0)
+        waits2 += lower * (j + 1.0) * (j + 2.0)
+        waits3 += lower * (j + 1.0) * (j + 2.0) * (j + 3.0)
+        if rho > 1.0:
+            upper = lower
+        else:
+            lower = upper
+    block = last / total
+    accepted = max(total - last, 1e-300)
     w1 = waits1 / accepted / rate
     r2 = waits2 / accepted / (rate * rate)
     r3 = waits3 / accepted / (rate * rate * rate)

@@ -184,8 +184,22 @@ class TickEngine:
             unsettled, self._hot = self._sweep_backward(conditions, layout, out, dt_s)
         if lost is not None:
             out.op[Y_FAILED] += lost
+        self._mend_overflow(out)
         read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, out.sample.pool_utilisation)
         return out.sample
+
+    def _mend_overflow(self, out: _Output) -> None:
+        """Deep in a storm moments of durations can overflow: such figures begin anew (docs/LIMITS.md).
+
+        A figure that is not one would spread over the fleet within a few ticks and never go away.
+        """
+        for array in (self._edges, self._contents, self._queues, self._ops, self._calm):
+            if not np.isfinite(array.sum()):
+                np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        for field in fields(out.sample):
+            array = getattr(out.sample, field.name)
+            if isinstance(array, np.ndarray) and not np.isfinite(array.sum()):
+                np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
     def save(self) -> dict[str, NDArray[np.generic]]:
         """Every array that the next tick reads."""
