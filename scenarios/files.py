@@ -42,6 +42,7 @@ from twin.spec.edge import (
     Name,
     PositiveCount,
     PositiveDuration,
+    Rate,
     Share,
     first_problem,
     validated,
@@ -74,7 +75,7 @@ class _FleetFile(FileModel):
     seed: Count = 0
     rate_per_service_rps: _Factor = 4.0
     around: Count = 0
-    rate_scale: _Factor = 1.0
+    rates_rps: dict[str, Rate] = Field(default={})
 
 
 class _StrikeFile(FileModel):
@@ -163,7 +164,7 @@ class _ScenarioFile(FileModel):
             fleet=FleetSource(
                 manifests=path(fleet.manifests), hints=path(fleet.hints), file=path(fleet.file),
                 services=fleet.services or 0, seed=fleet.seed, rate_per_service_rps=fleet.rate_per_service_rps,
-                around=fleet.around, rate_scale=fleet.rate_scale,
+                around=fleet.around, rates_rps=tuple(sorted(fleet.rates_rps.items())),
             ),
             engine=self.engine,
             calm_s=self.calm,
@@ -282,6 +283,8 @@ def _fleet_flaws(fleet: _FleetFile, folder: Path) -> Iterator[_Flaw]:
         yield ("fleet",), f"{' and '.join(given) or 'no source'} given", "give one of manifests, file or services"
     if fleet.around and fleet.services is not None:
         yield ("fleet", "around"), "a generated fleet has nothing to be put around", "raise services instead"
+    if fleet.rates_rps and fleet.services is not None:
+        yield ("fleet", "rates_rps"), "a generated fleet names its journeys itself", "use rate_per_service_rps"
     for name in ("manifests", "hints", "file"):
         text = getattr(fleet, name)
         if text is not None and not (folder / text).exists():

@@ -64,7 +64,7 @@ class Role:
 class FleetSource:
     """Where production's fleet comes from: Kubernetes `manifests` (with `hints`), a fleet `file`, or the generator
     (`services`, `seed` plus the episode's seed). With `manifests` or `file`, `around` more services are
-    generated beside it. `rate_scale` multiplies every journey's rate."""
+    generated beside it. `rates_rps` sets the rates of the file's own journeys, by name."""
 
     manifests: Path | None = None
     hints: Path | None = None
@@ -73,7 +73,7 @@ class FleetSource:
     seed: int = 0
     rate_per_service_rps: float = 4.0
     around: int = 0
-    rate_scale: float = 1.0
+    rates_rps: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.spec.change import Action, Change
 from twin.spec.draws import Draws
+from twin.spec.errors import BadInput
 from twin.spec.fault import parse_fault
 from twin.spec.files import read_fleet
 from twin.spec.fleet import Fleet
@@ -135,9 +136,8 @@ def change_of(remedy: Remedy, roles: Mapping[str, str], *, requester: str = "ben
 def fleet_of(source: FleetSource, seed: int) -> Fleet:
     """The fleet of one episode. Raises BadInput, also for files that cannot be read."""
     if source.services:
-        fleet = generate(source.services, source.seed + seed, rate_per_service_rps=source.rate_per_service_rps)
-        return _scaled(fleet, source.rate_scale)
-    fleet = _scaled(_declared(source), source.rate_scale)
+        return generate(source.services, source.seed + seed, rate_per_service_rps=source.rate_per_service_rps)
+    fleet = _rated(_declared(source), dict(source.rates_rps))
     if source.around:
         around = generate(source.around, source.seed + seed, rate_per_service_rps=source.rate_per_service_rps)
         fleet = combine(around, fleet, name=fleet.name)
@@ -155,8 +155,14 @@ def _declared(source: FleetSource) -> Fleet:
     return import_kubernetes(texts, name=source.manifests.name, hints=hints).fleet
 
 
-def _scaled(fleet: Fleet, scale: float) -> Fleet:
-    if scale == 1.0:
-        return fleet
-    journeys = tuple(dataclasses.replace(journey, rate_rps=journey.rate_rps * scale) for journey in fleet.journeys)
+def _rated(fleet: Fleet, rates_rps: Mapping[str, float]) -> Fleet:
+    unknown = sorted(set(rates_rps) - {str(journey.name) for journey in fleet.journeys})
+    if unknown:
+        raise BadInput(
+            f'cannot set the rate of "{unknown[0]}"', f'fleet "{fleet.name}" has no such journey', "check the spelling"
+        )
+    journeys = tuple(
+        dataclasses.replace(journey, rate_rps=rates_rps.get(str(journey.name), journey.rate_rps))
+        for journey in fleet.journeys
+    )
     return dataclasses.replace(fleet, journeys=journeys)

@@ -29,7 +29,7 @@ from twin.spec.verdict import Outcome
 __all__ = ["Audit", "AuditedVerifier", "WatchedPromoter", "WriteWatch", "tapped"]
 
 FORKS_MAX: Final = 4  # Copies cost as much as production itself; the first says what no write at all had given.
-VERIFICATIONS_MAX: Final = 3
+VERIFICATIONS_MAX: Final = {"tick": 3, "simpy": 1}
 CANDIDATES_MAX: Final = {"tick": 6, "simpy": 2}  # A request-level copy is played again from its beginning.
 MARKS_NAMESPACE: Final = "twin-system"  # Leases and marks of promoters change nothing for anybody else.
 
@@ -170,7 +170,7 @@ class AuditedVerifier:
             name = judged.verdict.outcome.value
             self._verdicts[name] = self._verdicts.get(name, 0) + 1
         chosen = self._chosen(found.judged)
-        if chosen and len(self._kept) < VERIFICATIONS_MAX:
+        if chosen and len(self._kept) < VERIFICATIONS_MAX[self._production.scenario.engine]:
             self._kept.append((self._production.world.fork(), chosen))
         return found
 
