@@ -38,7 +38,9 @@ def dossier(folder: Path) -> dict[str, Any]:
 def test_the_trap_is_rejected_the_cure_promoted_the_forbidden_denied(demo: tuple[str, Path]) -> None:
     said, folder = demo
     first = dossier(folder)["incidents"][0]
-    outcomes = {c["action"].split(" ")[0] + " " + c["action"].split(" ")[1]: c["verdict"] for c in first["candidates"]}
+    outcomes: dict[str, dict[str, Any]] = {}
+    for candidate in first["candidates"]:
+        outcomes.setdefault(" ".join(candidate["action"].split(" ")[:2]), candidate["verdict"])
     assert outcomes["terminate session"]["outcome"] == "effective"
     assert outcomes["drop table"]["outcome"] == "denied"
     assert "never drop a table" in outcomes["drop table"]["reason"]

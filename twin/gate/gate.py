@@ -255,6 +255,14 @@ def _mechanics(situation: World, candidate: _Candidate) -> StageResult:
 def _settle(candidate: _Candidate, found: Judgement, *, reproduced: bool, rival: bool, wall_s: float) -> None:
     """Turn counts into an outcome. A rival can only make it worse."""
     outcome, reason = _outcome(found, reproduced)
+    if rival and found.errors:
+        # The rival's world lacks what production visibly has, as the session that is to be ended: it is the
+        # rival that does not fit, and it says nothing about the plan.
+        reason = f"under a rival that lacks what is seen: {found.errors[0]}"
+        candidate.stages.append(
+            StageResult(stage=StageName.REHEARSAL, verdict=StageVerdict.INCONCLUSIVE, reason=reason, wall_s=wall_s)
+        )
+        return
     order = (Outcome.EFFECTIVE, Outcome.HARMLESS, Outcome.INCONCLUSIVE, Outcome.REJECTED, Outcome.DENIED)
     if candidate.outcome is None or order.index(outcome) > order.index(candidate.outcome):
         candidate.outcome = outcome
