@@ -34,9 +34,7 @@ def op(name: str) -> OpId:
     return OpId(f"s/{name}:op")
 
 
-def fleet(
-    *services: Service, rate_rps: float, timeout_s: float | None = 3.0, retry: Retry = NO_RETRY
-) -> Fleet:
+def fleet(*services: Service, rate_rps: float, timeout_s: float | None = 3.0, retry: Retry = NO_RETRY) -> Fleet:
     """One journey into the first service."""
     journey = Journey(
         name=JourneyName("users"),
@@ -125,12 +123,8 @@ def _steps(names: list[str], index: int, *, depth: int) -> st.SearchStrategy[tup
         options.append(st.builds(Publish, target=st.just(target), probability=probability))
     if depth > 0:
         inner = _steps(names, index, depth=depth - 1)
-        options.append(
-            st.builds(Hold, station=st.just("pool"), body=inner, timeout_s=st.sampled_from([None, 0.2]))
-        )
-        options.append(
-            st.builds(Cached, cache=st.just("c"), hit_ratio=st.sampled_from([0.0, 0.7]), miss=inner)
-        )
+        options.append(st.builds(Hold, station=st.just("pool"), body=inner, timeout_s=st.sampled_from([None, 0.2])))
+        options.append(st.builds(Cached, cache=st.just("c"), hit_ratio=st.sampled_from([0.0, 0.7]), miss=inner))
     return st.lists(st.one_of(options), min_size=1, max_size=1 + depth).map(tuple)
 
 

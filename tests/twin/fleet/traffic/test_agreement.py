@@ -67,9 +67,7 @@ def exhausted_threads() -> Case:
     )
     pools = fleet(
         service("a", Hold(station="threads", timeout_s=1.0, body=fan_out), stations=threads),
-        service(
-            "b", Hold(station="threads", body=(Work(mean_s=0.005), Call(target=op("d")))), stations=threads
-        ),
+        service("b", Hold(station="threads", body=(Work(mean_s=0.005), Call(target=op("d")))), stations=threads),
         service("c", Work(mean_s=0.01)),
         service("d", Work(mean_s=0.004)),
         rate_rps=150.0,
@@ -160,9 +158,7 @@ def test_the_tick_agrees_with_the_interpreter(make: Callable[[], Case]) -> None:
 @pytest.mark.parametrize("make", [exhausted_threads, blocked_lock, full_queues, slow_dependency])
 def test_calm_latency_agrees_over_long_runs(make: Callable[[], Case]) -> None:
     """A wait at 80 % load takes minutes to average out: hence 150 seconds a seed, undisturbed."""
-    case = replace(
-        make(), disturb=lambda network, conditions, second: None, windows=((5, 150),), seeds=(1, 2)
-    )
+    case = replace(make(), disturb=lambda network, conditions, second: None, windows=((5, 150),), seeds=(1, 2))
     (tick,), (truth,) = compare(case)
     print(make.__name__, tick, truth)
     assert tick.mean_s == pytest.approx(truth.mean_s, rel=CALM_MEAN_GAP_MAX)

@@ -64,9 +64,7 @@ def test_erlang_tables(servers: int) -> None:
     row = int(tables.rows_of(np.array([float(servers)]))[0])
     for point in (POINTS // 4, POINTS // 2, (POINTS - 1) * 7 // 8):
         rho = point / (POINTS - 1)
-        assert tables.rows[row, 0, point] == pytest.approx(
-            plain.wait_chance(rho, servers), rel=1e-9, abs=1e-12
-        )
+        assert tables.rows[row, 0, point] == pytest.approx(plain.wait_chance(rho, servers), rel=1e-9, abs=1e-12)
         probabilities = plain.birth_and_death(rho * servers, 1.0, servers, 4000)
         mean = sum(n * p for n, p in enumerate(probabilities))
         variance = sum((n - mean) ** 2 * p for n, p in enumerate(probabilities))
@@ -187,9 +185,7 @@ def test_a_program_of_calls_ends_in_every_way_that_it_can(retries: int, backoff_
     assert found[18] == pytest.approx(found[8])
 
 
-@pytest.mark.parametrize(
-    ("means", "probabilities"), [((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)), ((0.02, 0.3), (1.0, 0.5))]
-)
+@pytest.mark.parametrize(("means", "probabilities"), [((0.1, 0.1, 0.1), (1.0, 1.0, 1.0)), ((0.02, 0.3), (1.0, 0.5))])
 def test_the_longest_of_parallel_calls(means: tuple[float, ...], probabilities: tuple[float, ...]) -> None:
     calls = np.zeros((len(means), ROW))
     for row, mean in zip(calls, means, strict=True):

@@ -58,9 +58,7 @@ def test_every_attempt_is_accounted_for_whatever_happens(engine_class: Engine, d
 @pytest.mark.parametrize("engine_class", ENGINES)
 @given(data=st.data())
 @few
-def test_saved_forked_and_repeated_runs_go_on_byte_for_byte(
-    engine_class: Engine, data: st.DataObject
-) -> None:
+def test_saved_forked_and_repeated_runs_go_on_byte_for_byte(engine_class: Engine, data: st.DataObject) -> None:
     fleet = data.draw(random_fleets())
     network = compile_network(fleet)
     first = initial_conditions(network, fleet)
