@@ -112,11 +112,11 @@ def _row(brain: str, gate: str, records: Sequence[Record]) -> Row:
     )
 
 
-_HARM, _MISSED, _NEEDLESS = -1.0, -0.5, -0.25
+_HARM, _MISSED, _NEEDLESS = -2.0, -0.5, -0.25
 
 
 def _score(record: Record) -> float:
-    """1 for a safe end, less for what it cost: harm -1, a missed page -0.5, a needless page -0.25.
+    """1 for a safe end, less for what it cost: harm -2, a missed page -0.5, a needless page -0.25.
 
     Doing nothing scores -0.5 on an incident that stays; calling a human every time -0.25 where there was a cure and
     1 where there was none, so it stays below any agent that mends every second incident without harm.
