@@ -30,7 +30,9 @@ def _pages(command: click.Command, path: str) -> list[str]:
 
 
 def _help(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
+    # With the group's own settings: click keeps a command's help option from the first context that asks for it,
+    # so any other settings would depend on what ran before.
+    context = click.Context(command, info_name=path, terminal_width=100, **cli.context_settings)
     lines = command.get_help(context).splitlines()
     # The number of cores is this machine's; the text must be the same on all.
     return "\n".join(_without_cores(line) for line in lines).strip()
