@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from twin.fleet.saving import UNREADABLE
 from twin.fleet.world import World
 from twin.spec.atomic import replace_file
 from twin.spec.errors import BadInput, PromoterActive
@@ -21,7 +22,11 @@ def load_world(path: Path) -> World:
         raise BadInput(
             f"cannot read {path}", "there is no such file", "make one: twin world new fleet.yaml -o prod.world"
         )
-    return World.restore(path.read_bytes())
+    try:
+        return World.restore(path.read_bytes())
+    except BadInput as error:
+        why = error.why if error.what == UNREADABLE else str(error)
+        raise BadInput(f"cannot read {path}", why, error.next_step) from error
 
 
 def store_world(path: Path, world: World) -> None:
