@@ -12,7 +12,7 @@ import click
 
 from twin.cli.output import emit, progress, write_text
 
-__all__ = ["command"]
+__all__ = ["clear", "command"]
 
 SETTLE_S = 300.0
 
@@ -38,7 +38,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
         raise BadInput(f"a fleet of {services} is too small", "the shop alone has 11 services", "use 40 or more")
     say = (lambda _: None) if as_json else click.echo
     started = time.perf_counter()
-    _clear(out)
+    clear(out)
     incidents = []
     with progress(quiet=as_json) as bar:
         stage = set_stage(services=services, seed=seed, out=out, bar=bar)
@@ -75,7 +75,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
         emit(True, dossier, "")
 
 
-def _clear(out: Path) -> None:
+def clear(out: Path) -> None:
     """An empty folder. Only what an earlier demo left is removed: --out . must not cost anybody their files."""
     from twin.spec.errors import BadInput
 
