@@ -16,7 +16,7 @@ from types import MappingProxyType, ModuleType
 from chaos import faults
 from twin.fleet.perturbation import Timed
 from twin.spec.errors import BadInput
-from twin.spec.fault import Fault, FaultType, Value, fault_text
+from twin.spec.fault import Fault, FaultType, Value, fault_text, value_text
 from twin.spec.fleet import Fleet
 
 __all__ = ["compile_fault", "complete", "fault_type", "fault_types"]
@@ -67,6 +67,8 @@ def complete(fault: Fault) -> Fault:
                     f"{name}={value:g} lies outside {parameter.low:g} to {parameter.high:g}",
                     parameter.help,
                 )
+        else:
+            value = value_text(value)  # A session may be called 4711, and is not a figure for that.
         values[name] = value
     return Fault(kind=fault.kind, target=fault.target, parameters=MappingProxyType(values))
 

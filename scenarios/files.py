@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -45,13 +45,14 @@ from twin.spec.edge import (
     Rate,
     Share,
     first_problem,
+    schema_of,
     validated,
 )
 from twin.spec.errors import BadInput
 from twin.spec.fault import parse_fault
 from twin.spec.yaml_reader import KeyPath, Problem, read_file_text, single_document
 
-__all__ = ["CATALOGUE", "PLACEHOLDER", "find_scenarios", "in_suite", "read_scenario"]
+__all__ = ["CATALOGUE", "PLACEHOLDER", "find_scenarios", "in_suite", "read_scenario", "scenario_schema"]
 
 CATALOGUE: Final = Path(__file__).parent / "catalogue"
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
@@ -205,6 +206,11 @@ def read_scenario(path: Path) -> Scenario:
     if problems:
         raise first_problem(str(path), problems)
     return file.to_scenario(path.parent)
+
+
+def scenario_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a Scenario file."""
+    return schema_of(_ScenarioFile, "Scenario")
 
 
 def find_scenarios(folders: Sequence[Path] = ()) -> tuple[Scenario, ...]:

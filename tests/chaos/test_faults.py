@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from chaos.catalogue import compile_fault, complete, fault_types
-from chaos.toolkit.runner import run_experiment
 from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
-from twin.fleet.world_file import load_world, store_world
 from twin.ports.plant import Metric
 from twin.spec.errors import BadInput
 from twin.spec.fault import fault_text, parse_fault
@@ -77,40 +72,3 @@ def test_nonsense_is_refused(text: str) -> None:
 def test_a_fault_reads_back_as_it_was_written() -> None:
     fault = complete(parse_fault("slow(shop/cart, factor=8)"))
     assert parse_fault(fault_text(fault)) == fault
-
-
-@pytest.mark.requirement("R24")
-def test_an_experiment_runs_through_chaos_toolkit_and_deviates_when_users_suffer(tmp_path: Path) -> None:
-    world = World.build(small_shop(), seed=5)
-    world.run(120 * NS_PER_S)
-    file = tmp_path / "prod.world"
-
-    def run(fault: str) -> str:
-        store_world(file, world)
-        provider = {"type": "python", "arguments": {"world": str(file)}}
-        actions, probes = (
-            {**provider, "module": "chaos.toolkit.actions"},
-            {**provider, "module": "chaos.toolkit.probes"},
-        )
-        experiment = {
-            "title": "t", "description": "d",
-            "steady-state-hypothesis": {"title": "users are well", "probes": [
-                {"type": "probe", "name": "users", "tolerance": {"type": "range", "range": [0.0, 0.01]},
-                 "provider": {**probes, "func": "users_let_down_ratio"}}]},
-            "method": [
-                {"type": "action", "name": "strike",
-                 "provider": {**actions, "func": "inject", "arguments": {"world": str(file), "fault": fault}}},
-                {"type": "action", "name": "wait",
-                 "provider": {**actions, "func": "run_for", "arguments": {"world": str(file), "duration": "2m"}}}],
-            "rollbacks": [{"type": "action", "name": "mend", "provider": {**actions, "func": "mend"}}],
-        }  # fmt: skip
-        path = tmp_path / "experiment.json"
-        path.write_text(json.dumps(experiment))
-        return run_experiment(path).outcome
-
-    assert run("errors(shop/catalog, ratio=0.9)") == "deviated"
-    assert all(active.over or active.timed.end_ns is not None for active in load_world(file).state.perturbations)
-    assert run("slow(shop/catalog, factor=1.1)") == "passed"
-    (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(BadInput):
-        run_experiment(tmp_path / "bad.json")

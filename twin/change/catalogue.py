@@ -18,7 +18,7 @@ from twin.change import actions
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.change import Action, Reversibility, action_text
 from twin.spec.errors import BadInput, NotFound
-from twin.spec.fault import Parameter, Value
+from twin.spec.fault import Parameter, Value, value_text
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PlanStep
 
@@ -109,5 +109,7 @@ def _check(action: Action) -> Action:
                     f"{name}={value:g} lies outside {parameter.low:g} to {parameter.high:g}",
                     parameter.help,
                 )
+        else:
+            value = value_text(value)  # A session may be called 4711, and is not a figure for that.
         values[name] = value
     return Action(kind=action.kind, target=action.target, parameters=MappingProxyType(values))

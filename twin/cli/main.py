@@ -8,7 +8,7 @@ Exit codes: 0 done, effective or harmless; 1 internal error; 2 usage or bad inpu
 from __future__ import annotations
 
 import importlib
-import json
+import os
 import sys
 from typing import Any, Final
 
@@ -40,6 +40,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+class _CtrlC(Exception):
+    """What was going on, and what to do about it."""
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module when it is run, so that `--help` comes at once."""
 
@@ -52,6 +56,13 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"twin.cli.commands.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ctrl-C leaves as an exception of ours: click would print an empty line, and forget where it came."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _CtrlC(getattr(error, "during", ""), getattr(error, "next_step", "")) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -68,13 +79,24 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point. Every error of ours becomes three lines and its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        code = cli.main(args=arguments, standalone_mode=False)  # An Exit comes back as its code.
+        code = cli.main(args=arguments, prog_name="twin", standalone_mode=False)  # An Exit comes back as its code.
+        sys.stdout.flush()
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "twin"
         _complain("the command cannot be understood", error.format_message(), f"{command} --help", 2, arguments)
+    except click.ClickException as error:
+        _complain("the command cannot be carried out", error.format_message(), "twin --help", 2, arguments)
     except (click.Abort, KeyboardInterrupt):
-        _complain("stopped", "Ctrl-C", "what was finished is kept; run the command again", 130, arguments)
+        _complain("stopped", f"Ctrl-C; {_NOTHING_KEPT}", "run the command again", 130, arguments)
+    except _CtrlC as stop:
+        during, next_step = stop.args
+        why = f"Ctrl-C during: {during}; " if during else "Ctrl-C; "
+        _complain(
+            "stopped", why + (_NOTHING_KEPT if not next_step else "what was done so far is kept"),
+            next_step or "run the command again", 130, arguments,
+        )  # fmt: skip
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Else the interpreter complains when it flushes.
         sys.exit(0)
     except Exception as error:
         _report(error, arguments)
@@ -82,7 +104,12 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
+_NOTHING_KEPT: Final = "nothing was written: files are written whole, at the end"
+
+
 def _report(error: Exception, arguments: list[str]) -> None:
+    import sqlite3
+
     from policies.errors import EngineError, PolicyError
     from twin.spec.errors import TwinError
 
@@ -96,17 +123,20 @@ def _report(error: Exception, arguments: list[str]) -> None:
         _complain(
             f"cannot use{where}", error.strerror or str(error), "check the path and its permissions", 2, arguments
         )
+    if isinstance(error, sqlite3.Error):
+        home = os.environ.get("TWIN_HOME") or "~/.twin"
+        _complain(
+            f"cannot use a database in {home}", str(error),
+            "keep a copy of the damaged file and move it away; or free the disk, or the lock", 2, arguments,
+        )  # fmt: skip
     what = f"{type(error).__name__}: {error}"
     _complain("internal error", what, "please report it, with the command that you ran", 1, arguments)
 
 
 def _complain(what: str, why: str, next_step: str, code: int, arguments: list[str]) -> None:
-    """Three lines on standard error: what, why, what to do."""
-    if "--json" in arguments:
-        problem: dict[str, Any] = {"error": what, "why": why, "next": next_step, "exit_code": code}
-        click.echo(json.dumps(problem), err=True)
-    else:
-        click.echo(f"{what[:90]:<90} exit {code}\n  why   {why}\n  next  {next_step}", err=True)
+    from twin.cli.output import complain
+
+    complain("--json" in arguments, what, why, next_step, code)
     sys.exit(code)
 
 

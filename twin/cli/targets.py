@@ -6,30 +6,39 @@ keeps a second writer out.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin.spec.errors import ComponentMissing, PromoterActive
+from twin.spec.errors import BadInput, ComponentMissing
 
 if TYPE_CHECKING:
     from twin.fleet.world import World
 
-__all__ = ["locked_world", "open_world", "save_world"]
+__all__ = ["locked_world", "open_world", "refuse_unusable", "save_world"]
 
 
 def open_world(target: str) -> World:
     """The World in a file. Raises BadInput; ComponentMissing for a live cluster, which needs an adapter."""
     from twin.fleet.world_file import load_world
 
+    refuse_unusable(target)
+    return load_world(Path(target))
+
+
+def refuse_unusable(target: str) -> None:
+    """Raises BadInput if there is no such file; ComponentMissing for a live cluster, which needs an adapter."""
     if target.startswith("kube:"):
         raise ComponentMissing(
             f"cannot reach {target}", "this version has no adapter for live clusters", "give a saved World's file"
         )
-    return load_world(Path(target))
+    if not Path(target).is_file():
+        raise BadInput(
+            f"cannot read {target or 'a target without a name'}",
+            "there is no such file",
+            "make one: twin world new fleet.yaml -o prod.world",
+        )
 
 
 def save_world(target: str, world: World) -> None:
@@ -42,15 +51,8 @@ def save_world(target: str, world: World) -> None:
 @contextmanager
 def locked_world(target: str) -> Iterator[World]:
     """The World, with no other writer beside us. Nothing is saved here. Raises PromoterActive."""
-    lock = Path(f"{target}.lock")
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PromoterActive(
-                f"cannot write {target}", "another promoter holds it", "wait for it, or stop it: twin takeover"
-            ) from error
+    refuse_unusable(target)  # First: a mistyped name must not leave a lock file behind.
+    from twin.fleet.world_file import only_writer
+
+    with only_writer(Path(target)):
         yield open_world(target)
-    finally:
-        os.close(handle)

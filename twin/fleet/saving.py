@@ -28,10 +28,11 @@ from twin.spec import signal as signals
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet
 
-__all__ = ["FORMAT_VERSION", "pack", "unpack"]
+__all__ = ["FORMAT_VERSION", "UNREADABLE", "no_world_in", "pack", "unpack"]
 
 MAGIC: Final = b"TWINWRLD"
 FORMAT_VERSION: Final = 1
+UNREADABLE: Final = "cannot read the world file"
 SIZE_MAX: Final = 2 * 2**30
 
 _RECORDS: Final[dict[str, type]] = {
@@ -91,6 +92,8 @@ def unpack(
         payload = expander.decompress(data[44:], SIZE_MAX)
         if expander.unconsumed_tail or not expander.eof:
             raise _unreadable("it is truncated or too large", "restore it from a copy")
+        if expander.unused_data:
+            raise _unreadable("something stands after its end", "restore it from a copy")
         if hashlib.sha256(payload).digest() != data[12:44]:
             raise _unreadable("its digest does not match", "restore it from a copy")
         size = int.from_bytes(payload[:8], "big")
@@ -100,12 +103,17 @@ def unpack(
         state = _read_state(header["state"], arrays)
         engine_arrays = {n.removeprefix("engine."): a for n, a in arrays.items() if n.startswith("engine.")}
         return fleet, state, str(header["engine"]), engine_arrays, lambda history: _fill(history, header, arrays)
-    except (zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
-        raise _unreadable(f"{type(error).__name__} while reading", "restore it from a copy") from error
+    except (zlib.error, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise no_world_in(error) from error
+
+
+def no_world_in(error: Exception) -> BadInput:
+    """What a file is told that somebody wrote who is no World: its digest fits, and its contents do not."""
+    return _unreadable(f"it holds no World: {type(error).__name__}: {error}"[:200], "restore it from a copy")
 
 
 def _unreadable(why: str, next_step: str) -> BadInput:
-    return BadInput("cannot read the world file", why, next_step)
+    return BadInput(UNREADABLE, why, next_step)
 
 
 def _read_arrays(listed: list[list[Any]], payload: bytes, offset: int) -> dict[str, NDArray[Any]]:

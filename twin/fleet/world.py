@@ -14,7 +14,7 @@ import simpy
 
 from twin.fleet.blueprint import Blueprint, lay_out
 from twin.fleet.perturbation import Timed
-from twin.fleet.saving import pack, unpack
+from twin.fleet.saving import no_world_in, pack, unpack
 from twin.fleet.state import NEVER_NS, ActivePerturbation, Phase, State, first_state
 from twin.fleet.systems.autoscaler import AutoscalerSystem
 from twin.fleet.systems.base import System
@@ -149,11 +149,16 @@ class World:
     def restore(cls, data: bytes) -> World:
         """A World from `save`. Raises BadInput for anything else, another version's file included."""
         fleet, state, engine_name, engine_arrays, scrapes = unpack(data)
-        blueprint = lay_out(fleet)
-        engine = make_engine(engine_name, blueprint, seed=state.seed, replication=state.replication)
-        engine.load(engine_arrays)
-        history = History.empty(blueprint)
-        scrapes(history)
+        try:
+            blueprint = lay_out(fleet)
+            engine = make_engine(engine_name, blueprint, seed=state.seed, replication=state.replication)
+            engine.load(engine_arrays)
+            history = History.empty(blueprint)
+            scrapes(history)
+        except BadInput:
+            raise
+        except Exception as error:  # Whatever stands in a file, the answer is a refusal.
+            raise no_world_in(error) from error
         return cls(blueprint, state, engine, history)
 
 

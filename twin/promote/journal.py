@@ -89,8 +89,8 @@ class Journal:
     def close(self) -> None:
         self._db.close()
 
-    def begin(self, promotion: Promotion) -> None:
-        """Write down a new promotion before anything else happens."""
+    def begin(self, promotion: Promotion, *, where: str = "") -> None:
+        """Write down a new promotion before anything else happens. `where` is the target's place, if it has one."""
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(
             "INSERT INTO promotions VALUES (?, ?, ?, ?, ?, ?)",
@@ -103,7 +103,7 @@ class Journal:
                 json.dumps(promotion.envelope, sort_keys=True),
             ),
         )
-        self._add(promotion.id, promotion.at_s, Kind.BEGUN, {"receipt": promotion.receipt_digest})
+        self._add(promotion.id, promotion.at_s, Kind.BEGUN, {"receipt": promotion.receipt_digest, "where": where})
         self._db.execute("COMMIT")
 
     def append(

@@ -2,7 +2,8 @@
 
 Crash safety. Each move is written down as an intent (with what undoing it needs) before it is made, marked in
 the target when it is made, and written down as done after that. A run that finds an open promotion trusts the
-target's mark: moves beyond it did not happen. It finishes if the receipt still holds, and undoes otherwise.
+target's mark: moves beyond it did not happen. It finishes if the receipt still holds, and undoes otherwise;
+what was being undone is undone to its end.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
 from twin.promote.preconditions import check_preconditions
-from twin.promote.target import Target
+from twin.promote.target import NOTHING, TAKEN_BACK, Target
 from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check
-from twin.spec.errors import ReceiptInvalid, TwinError
+from twin.spec.change import change_digest
+from twin.spec.errors import BadInput, ReceiptInvalid, TwinError
 from twin.spec.fields import path_text
 from twin.spec.plan import PatchStep, Plan, plan_from_json
 
-__all__ = ["PromotionService"]
+__all__ = ["PromotionService", "ask_to_abort"]
 
 LOOK_S: Final = 15.0
 WORSE_IN_A_ROW: Final = 2
@@ -46,32 +48,55 @@ class PromotionService:
     say: Callable[[str], None] = lambda _: None
     approvals: Sequence[Mapping[str, Any]] = ()
     holder: str = "promoter"
+    where: str = ""  # the target's place, so that another one of the same name is not taken for it
     _consecutive: int = field(default=0, init=False)
     _well_since_s: float | None = field(default=None, init=False)
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
         """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code."""
         try:
-            self.recover()
-            checked = check(receipt, self.trusted, self.plant.clock.now_s())
-            plan = plan_from_json(checked.receipt.plan)
-            check_preconditions(self.plant, self.policy, self.trusted, checked, plan, self.approvals)
-            Target(self.plant).refuse_spent(checked.digest)
-            return self._begin(receipt, checked, plan)
+            return self.attempt(receipt)
         except TwinError as error:
             return Promoted(outcome=PromotionOutcome.REFUSED, reason=str(error), exit_code=error.exit_code)
 
+    def attempt(self, receipt: Mapping[str, Any]) -> Promoted:
+        """The same, with refusals raised. A run of this very receipt that was cut short is finished or undone."""
+        cut_short = {p.id for p in self.journal.promotions(self.plant.name) if p.envelope == receipt}
+        for recovered in self.recover():
+            if recovered.promotion_id in cut_short and Target(self.plant).progress(recovered.promotion_id) != NOTHING:
+                return recovered
+        checked = check(receipt, self.trusted, self.plant.clock.now_s())
+        Target(self.plant).refuse_spent(checked.digest)
+        plan = plan_from_json(checked.receipt.plan)
+        check_preconditions(self.plant, self.policy, self.trusted, checked, plan, self.approvals)
+        for action in plan.change.actions:  # A kill switch or an open breaker must not cost the receipt.
+            self.guard.admit(
+                kind=action.kind, scope=action.target, pod_terminations=0, now_s=self.plant.clock.now_s()
+            )  # fmt: skip
+        return self._begin(receipt, checked, plan)
+
     def recover(self) -> list[Promoted]:
         """Finish or undo every promotion of this target that was cut short."""
-        results = []
-        for promotion in self.journal.promotions(self.plant.name):
-            if promotion.status is Status.OPEN:
+        target, results = Target(self.plant), []
+        known = self.journal.promotions(self.plant.name)
+        if target.holder() in {p.id for p in known if p.status is not Status.OPEN}:
+            target.release()  # It came to its end and was killed before it could say so.
+            self.checkpoint()
+        for promotion in known:
+            if promotion.status is Status.OPEN and self._is_here(promotion.id):
                 results.append(self._resume(promotion))
+                self.checkpoint()  # Whatever comes next may be refused, and then nothing else is saved.
         return results
 
     def undo(self, promotion_id: str) -> Promoted:
-        """Take a finished promotion back, field by field. Raises ReceiptInvalid for an unknown one."""
+        """Take a finished promotion back, field by field. Raises BadInput for one that is not there to take back."""
+        self.recover()
         promotion = self._find(promotion_id)
+        if promotion.status not in (Status.DONE, Status.HELD):
+            raise BadInput(
+                f"cannot undo {promotion_id}", f"it is {promotion.status.replace('_', ' ')}: nothing of it is left",
+                f"look: twin promotions show {promotion_id}",
+            )  # fmt: skip
         with Target(self.plant).lease(promotion.id):
             left = self._take_back(promotion.id)
             self._write(promotion.id, Kind.UNDONE, {"left": left}, status=Status.UNDONE)
@@ -79,16 +104,42 @@ class PromotionService:
         return Promoted(outcome=PromotionOutcome.ROLLED_BACK, reason=reason, exit_code=0, promotion_id=promotion.id)
 
     def abort(self, promotion_id: str) -> Promoted:
-        """Roll an open promotion back. One that runs in another process stops at its next move."""
+        """Roll an open promotion back. One that runs in another process: see `ask_to_abort`. Raises BadInput."""
         promotion = self._find(promotion_id)
-        self._write(promotion.id, Kind.ABORT_ASKED, {})
-        if promotion.status is not Status.OPEN:
-            return Promoted(
-                outcome=PromotionOutcome.REFUSED, reason=f"it is {promotion.status}: use undo", exit_code=2,
-                promotion_id=promotion.id,
-            )  # fmt: skip
+        ask_to_abort(self.journal, promotion, self.plant.clock.now_s())
         with Target(self.plant).lease(promotion.id):
             return self._roll_back(promotion.id, "aborted by a human")
+
+    def break_glass(self, plan: Plan, *, who: str, reason: str) -> Promoted:
+        """Make the plan's moves at once, without evidence. Journalled like a promotion, so that it can be undone.
+
+        Raises TwinError if a move cannot be made; of a saved World nothing is kept then.
+        """
+        self.recover()
+        now_s, change = self.plant.clock.now_s(), change_digest(plan.change)
+        promotion = Promotion(
+            id=f"glass{len(self.journal.promotions()) + 1}-{change[:8]}", receipt_digest=change, target=self.plant.name,
+            status=Status.OPEN, at_s=now_s, envelope={"break_glass": who, "reason": reason},
+        )  # fmt: skip
+        target = Target(self.plant)
+        with target.lease(promotion.id):
+            self.journal.begin(promotion, where=self.where)
+            try:
+                for number, move in enumerate(moves_of(plan)):
+                    if not isinstance(move, Watch):
+                        told: dict[str, Any] = {"move": number, "what": type(move).__name__, "by": who}
+                        make_move(
+                            self.plant, plan, move, manager=f"break-glass:{who}",
+                            before_write=lambda undo, told=told: self._write(  # type: ignore[misc]
+                                promotion.id, Kind.INTENT, {**told, "undo": undo_to_json(undo)}
+                            ),
+                        )  # fmt: skip
+                    target.set_progress(promotion.id, number + 1)
+            except TwinError as error:
+                self._write(promotion.id, Kind.FINISHED, {"reason": str(error)}, status=Status.REFUSED)
+                raise
+        self.checkpoint()
+        return self._finish(promotion.id, Status.DONE, f"{reason} ({who})", None)
 
     # The run itself
 
@@ -100,7 +151,7 @@ class PromotionService:
             status=Status.OPEN, at_s=now_s, envelope=envelope,
         )  # fmt: skip
         with Target(self.plant).lease(promotion.id):
-            self.journal.begin(promotion)
+            self.journal.begin(promotion, where=self.where)
             mark = SpentMark(
                 receipt_digest=checked.digest, promotion=promotion.id, at_s=int(now_s),
                 expires_s=checked.receipt.expires_s,
@@ -114,9 +165,12 @@ class PromotionService:
     def _resume(self, promotion: Promotion) -> Promoted:
         """What the target marks as made is made; whether the rest may still be done, the receipt says."""
         made = Target(self.plant).progress(promotion.id)
-        if made < 0:
+        if made == NOTHING:
             return self._finish(promotion.id, Status.ROLLED_BACK, "cut short before anything was written", None)
         with Target(self.plant).lease(promotion.id):
+            kinds = [entry.kind for entry in self.journal.entries(promotion.id)]
+            if made == TAKEN_BACK or Kind.ROLLING_BACK in kinds:
+                return self._roll_back(promotion.id, "a roll-back that was cut short")
             try:
                 checked = check(promotion.envelope, self.trusted, self.plant.clock.now_s())
                 plan = plan_from_json(checked.receipt.plan)
@@ -203,9 +257,11 @@ class PromotionService:
         return self._finish(promotion_id, Status.ROLLED_BACK, f"{reason}; everything was taken back", None, left=left)
 
     def _take_back(self, promotion_id: str) -> list[str]:
-        """Undo what the target marks as made, last first. Holds are lifted as well."""
-        made = Target(self.plant).progress(promotion_id)
-        left: list[str] = []
+        """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing."""
+        target, left = Target(self.plant), list[str]()
+        made = target.progress(promotion_id)
+        if made == TAKEN_BACK:
+            return left
         undos = [
             undo_from_json(entry.data["undo"])
             for entry in self.journal.entries(promotion_id)
@@ -216,6 +272,7 @@ class PromotionService:
                 self._lift_hold(undo)
             if undo.possible:
                 left += [path_text(path) for path in undo_step(self.plant, undo)]
+        target.set_progress(promotion_id, TAKEN_BACK)  # Saved with the writes: both happened, or neither.
         self.checkpoint()
         return left
 
@@ -263,6 +320,26 @@ class PromotionService:
         for promotion in self.journal.promotions(self.plant.name):
             if promotion.id == promotion_id:
                 return promotion
-        raise ReceiptInvalid(
+        raise BadInput(
             f"there is no promotion {promotion_id}", f"none of that id on {self.plant.name}", "twin promotions list"
         )
+
+    def _is_here(self, promotion_id: str) -> bool:
+        """Whether an open promotion is this target's: its mark says so, or the place where it was begun."""
+        if Target(self.plant).progress(promotion_id) != NOTHING:
+            return True
+        begun = next((entry.data for entry in self.journal.entries(promotion_id)), {})
+        return str(begun.get("where", "")) == self.where
+
+
+def ask_to_abort(journal: Journal, promotion: Promotion, at_s: float) -> None:
+    """Write down that a human wants an open promotion to stop: whoever runs it takes it back at its next move.
+
+    Raises BadInput if it is not open.
+    """
+    if promotion.status is not Status.OPEN:
+        raise BadInput(
+            f"cannot abort {promotion.id}", f"it is {promotion.status.replace('_', ' ')}: nothing of it is under way",
+            f"take it back: twin promotions undo {promotion.id} --prod …",
+        )  # fmt: skip
+    journal.append(promotion.id, at_s, Kind.ABORT_ASKED, {})

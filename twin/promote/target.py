@@ -16,9 +16,11 @@ from twin.spec.errors import Conflict, NotFound, PromoterActive
 from twin.spec.ids import Sha256
 from twin.spec.plan import ObjectRef
 
-__all__ = ["LEASE_S", "Target"]
+__all__ = ["LEASE_S", "NOTHING", "TAKEN_BACK", "Target"]
 
 LEASE_S: Final = 3600.0
+NOTHING: Final = -1  # progress of a promotion that the target knows nothing of
+TAKEN_BACK: Final = -2  # progress of one whose writes were all undone
 _NAMESPACE: Final = "twin-system"
 _SPENT: Final = ObjectRef(kind="ConfigMap", name="twin-receipts", namespace=_NAMESPACE)
 _LEASE: Final = ObjectRef(kind="ConfigMap", name="twin-lease", namespace=_NAMESPACE)
@@ -42,11 +44,19 @@ class Target:
         self._write(_SPENT, {**fields, **spent_annotation(mark)})
 
     def progress(self, promotion: str) -> int:
-        """The number of moves that the target knows to be made; -1 if it knows of none."""
-        return int(self._data(_SPENT).get(f"progress.{promotion}", "-1"))
+        """The number of moves that the target knows to be made; or NOTHING, or TAKEN_BACK."""
+        return int(self._data(_SPENT).get(f"progress.{promotion}", str(NOTHING)))
 
     def set_progress(self, promotion: str, move: int) -> None:
         self._write(_SPENT, {f"progress.{promotion}": str(move)})
+
+    def holder(self) -> str:
+        """Whoever holds the lease, run out or not; empty if nobody does."""
+        return self._data(_LEASE).get("holder", "")
+
+    def release(self) -> None:
+        """End the lease, whoever holds it: for a holder that is known to have finished."""
+        self._write(_LEASE, {"holder": "", "until_s": "0"})
 
     @contextmanager
     def lease(self, holder: str) -> Iterator[None]:
@@ -69,7 +79,7 @@ class Target:
         try:
             yield
         finally:
-            self._write(_LEASE, {"holder": "", "until_s": "0"})
+            self.release()
 
     def _data(self, ref: ObjectRef) -> Mapping[str, str]:
         try:

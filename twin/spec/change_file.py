@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from twin.spec.change import Action, Change, Risk, Strategy
-from twin.spec.edge import Duration, FileModel, Share, validated
+from twin.spec.edge import Duration, FigureOrText, FileModel, Name, Share, schema_of, validated
 from twin.spec.yaml_reader import read_file_text, single_document
 
-__all__ = ["read_change"]
+__all__ = ["change_schema", "read_change"]
 
 
 class _ActionFile(FileModel):
-    kind: str
-    target: str
-    parameters: dict[str, float | str] = Field(default_factory=dict)
+    kind: Name
+    target: Name
+    parameters: dict[Name, FigureOrText] = Field(default_factory=dict)
 
 
 class _StrategyFile(FileModel):
@@ -28,10 +28,10 @@ class _StrategyFile(FileModel):
 
 
 class _ChangeFile(FileModel):
-    apiVersion: Literal["twin/v1alpha1"]
+    api_version: Literal["twin/v1alpha1"] = Field(alias="apiVersion")
     kind: Literal["Change"]
-    reason: str
-    requester: str
+    reason: Annotated[str, Field(min_length=1, max_length=10_000)]
+    requester: Name
     risk: Literal["low", "high"] = "low"
     actions: list[_ActionFile] = Field(min_length=1)
     strategy: _StrategyFile = _StrategyFile()
@@ -46,9 +46,7 @@ def read_change(path: Path) -> Change:
             Action(
                 kind=action.kind,
                 target=action.target,
-                parameters=MappingProxyType(
-                    {k: float(v) if isinstance(v, int | float) else v for k, v in action.parameters.items()}
-                ),
+                parameters=MappingProxyType(dict(action.parameters)),
             )
             for action in file.actions
         ),
@@ -59,3 +57,8 @@ def read_change(path: Path) -> Change:
             canary_ratio=file.strategy.canary, watch_s=file.strategy.watch, settle_s=file.strategy.settle
         ),
     )
+
+
+def change_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a Change file."""
+    return schema_of(_ChangeFile, "Change")

@@ -14,8 +14,8 @@ from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
 from twin.spec.yaml_reader import Document, KeyPath, Problem, bad_file
 
 __all__ = [
-    "STEP_KINDS", "Bytes", "Cores", "Count", "Duration", "Figure", "FileModel", "Name", "PositiveCount",
-    "PositiveDuration", "Rate", "Share", "context_of", "first_problem", "validated", "words_of_error",
+    "STEP_KINDS", "Bytes", "Cores", "Count", "Duration", "Figure", "FigureOrText", "FileModel", "Name", "PositiveCount",
+    "PositiveDuration", "Rate", "Share", "context_of", "first_problem", "schema_of", "validated", "words_of_error",
 ]  # fmt: skip
 
 STEP_KINDS: Final = ("work", "call", "hold", "publish", "cached")
@@ -59,6 +59,17 @@ def _bytes(value: Any) -> int:
         raise _custom(error) from error
 
 
+def _figure_or_text(value: Any) -> float | str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _FIGURE_MAX:  # Nor a NaN.
+        raise _custom(
+            BadInput(f"{_shown(value)} is neither a figure nor text", "", "write a number, or text in quotes")
+        )
+    return float(value)
+
+
+_FIGURE_MAX: Final = 1e300
 _DURATION_SCHEMA: Final = WithJsonSchema(
     {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|us|ns|s|m|h|d))+$", "examples": ["250ms", "2s", "1m30s"]}
 )
@@ -68,6 +79,7 @@ Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 PositiveDuration = Annotated[float, BeforeValidator(_positive_duration), _DURATION_SCHEMA]
 Cores = Annotated[float, BeforeValidator(_cores), Field(gt=0, le=1e6), _QUANTITY_SCHEMA]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=_BYTES_MAX), _QUANTITY_SCHEMA]
+FigureOrText = Annotated[float | str, BeforeValidator(_figure_or_text), WithJsonSchema({"type": ["number", "string"]})]
 Count = Annotated[int, Field(ge=0, le=_COUNT_MAX)]
 PositiveCount = Annotated[int, Field(ge=1, le=_COUNT_MAX)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -91,6 +103,16 @@ def validated(model: type[ModelT], document: Document, name: str) -> ModelT:
         return model.model_validate(document.value)
     except ValidationError as error:
         raise _refusal(error, document, name) from error
+
+
+def schema_of(model: type[BaseModel], kind: str) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the files of a kind."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://twin.invalid/schema/v1alpha1/{kind.lower()}.json",
+        **model.model_json_schema(by_alias=True),
+        "title": kind,
+    }
 
 
 def _refusal(error: ValidationError, document: Document, name: str) -> BadInput:

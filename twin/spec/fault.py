@@ -9,14 +9,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from twin.spec.errors import BadInput
 from twin.spec.ids import FaultKind
 
-__all__ = ["Fault", "FaultType", "Parameter", "Value", "fault_text", "parse_fault"]
+__all__ = ["Fault", "FaultType", "Parameter", "Value", "fault_text", "parse_fault", "value_text"]
 
 Value = float | str
 
+TEXT_MAX: Final = 1_000
+_TARGET_NAMES: Final = ("service", "journey", "node", "target")
+_FIGURE = re.compile(r"[+-]?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,4})?")
 _CALL = re.compile(r"\s*([a-z][a-z0-9_]*)\s*\((.*)\)\s*", re.DOTALL)
 
 
@@ -57,30 +61,57 @@ def fault_text(fault: Fault) -> str:
     return f"{fault.kind}({fault.target}{''.join(figures)})"
 
 
+def value_text(value: Value) -> str:
+    """A parameter as the text that a person gave: 4711 and not 4711.0, 12345678 and not 1.23457e+07."""
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
 def parse_fault(text: str) -> Fault:
     """Read `slow(shop/cart, factor=8)`; the target may be named (service=, journey=, node=, target=).
 
-    Raises BadInput. Whether kind and parameters exist is the catalogue's business.
+    What looks like a figure is one, unless it stands in quotes: image="1.10". Raises BadInput. Whether kind and
+    parameters exist is the catalogue's business.
     """
-    match = _CALL.fullmatch(text)
+    match = _CALL.fullmatch(text) if len(text) <= TEXT_MAX else None
     if match is None:
         raise BadInput(
-            f'cannot read the fault "{text}"', "it is not kind(target, name=value, …)", "see: twin chaos list"
+            f'cannot read the fault "{_short(text)}"', "it is not kind(target, name=value, …)", "see: twin chaos list"
         )
     target, parameters = "", dict[str, Value]()
     for part in filter(None, (p.strip() for p in match[2].split(","))):
         name, has_value, value = (piece.strip() for piece in part.partition("="))
-        if not has_value or name in ("service", "journey", "node", "target"):
+        if not has_value or name in _TARGET_NAMES:
+            if target:
+                raise _unreadable(text, f"it has two targets, {target} and {value or name}")
+            if has_value and not value:
+                raise _unreadable(text, f'"{name}" is empty')
             target = value or name
             continue
-        try:
-            parameters[name] = float(value)
-        except ValueError:
-            parameters[name] = value
+        if name in parameters:
+            raise _unreadable(text, f'"{name}" is given twice')
+        if not name or not value:
+            raise _unreadable(text, f'"{part}" is not name=value')
+        parameters[name] = _value(value)
     if not target:
         raise BadInput(
-            f'the fault "{text}" has no target',
+            f'the fault "{_short(text)}" has no target',
             "a fault strikes something",
             "write slow(shop/cart, factor=8)",
         )
     return Fault(kind=FaultKind(match[1]), target=target, parameters=MappingProxyType(parameters))
+
+
+def _value(text: str) -> Value:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    return float(text) if _FIGURE.fullmatch(text) else text
+
+
+def _unreadable(text: str, why: str) -> BadInput:
+    return BadInput(f'cannot read the fault "{_short(text)}"', why, "write slow(shop/cart, factor=8)")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"

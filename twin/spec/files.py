@@ -28,6 +28,7 @@ from twin.spec.checks import Flaw, flaws_of
 from twin.spec.edge import (
     context_of,
     first_problem,
+    schema_of,
     validated,
     words_of_error,
 )
@@ -79,12 +80,7 @@ def write_fleet_json(fleet: Fleet) -> str:
 
 def fleet_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a Fleet file."""
-    schema = FleetFile.model_json_schema(by_alias=True)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://twin.invalid/schema/v1alpha1/fleet.json",
-        **schema,
-    }
+    return schema_of(FleetFile, "Fleet")
 
 
 # --- reading ----------------------------------------------------------------------------------------------

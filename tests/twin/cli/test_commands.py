@@ -3,23 +3,71 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
 import pytest
 
 from twin.cli.main import COMMANDS, cli
+from twin.cli.output import complain
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_listed_command_is_there_and_helps(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
+def every_command() -> list[tuple[str, ...]]:
+    """("import",), ("world", "new"), …: whatever can be run."""
+    found: list[tuple[str, ...]] = []
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        inner = command.commands if isinstance(command, click.Group) else {}
+        found += [(name, sub) for sub in inner] or [(name,)]
+    return found
+
+
+def command_of(path: tuple[str, ...]) -> click.Command:
+    command = cli.get_command(click.Context(cli), path[0])
     assert command is not None
+    return command.commands[path[1]] if isinstance(command, click.Group) else command
+
+
+def twin(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "twin.cli.main", *arguments],
+        cwd=folder, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(folder / "home"), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", every_command(), ids=" ".join)
+def test_every_command_is_documented_and_speaks_json(path: tuple[str, ...]) -> None:
+    command = command_of(path)
     assert command.help
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert "--json" in options
+    undocumented = [p.name for p in command.params if isinstance(p, click.Option) and not p.help and not p.hidden]
+    assert undocumented in ([], ["role"])
+
+
+HEAVY = ("numba", "numpy", "pydantic", "faiss", "simpy", "pandas", "wasmtime", "chaoslib", "yaml", "cryptography")
+
+
+def test_no_commands_help_imports_anything_heavy() -> None:
+    code = (
+        "import sys\nfrom twin.cli.main import main\n"
+        f"for path in {[[], *map(list, every_command())]!r}:\n"
+        "    try:\n        main([*path, '--help'])\n"
+        "    except SystemExit as done:\n        assert not done.code, path\n"
+        f"    heavy = {HEAVY!r} and set({HEAVY!r}) & set(sys.modules)\n"
+        "    assert not heavy, (path, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_documentation_is_what_the_commands_say() -> None:
@@ -31,29 +79,137 @@ def test_the_documentation_is_what_the_commands_say() -> None:
     assert (ROOT / "docs/commands.md").read_text() == module.document(), "run: python docs/make_commands.py"
 
 
+DEEP, NAN, LIST = "[" * 100_000, '{"payload": NaN}', "[1]"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (["nonsense"], 2),
         (["verify"], 2),
+        (["world", "new", "deep.json", "-o", "x.world"], 2),
+        (["world", "new", "missing.yaml", "-o", "x.world"], 2),
+        (["world", "new", "missing.yaml", "-o", "x.world", "--seed", "-1"], 2),
+        (["world", "run", "missing.world", "--for", "1m"], 2),
+        (["world", "run", "missing.world", "--for", "nan"], 2),
         (["world", "status", "missing.world"], 2),
+        (["world", "status", "deep.json"], 2),
         (["world", "status", "kube:prod"], 11),
+        (["observe", "--prod", "missing.world", "-o", "x"], 2),
         (["receipt", "check", "missing.json"], 7),
-        (["chaos", "run", "missing.json"], 2),
-        (["report", "missing", "-o", "x"], 2),
-        (["demo", "--services", "3"], 2),
+        (["receipt", "check", "deep.json"], 7),
+        (["receipt", "show", "nan.json"], 7),
+        (["promote", "missing.json", "--prod", "missing.world"], 7),
+        (["promote", "deep.json", "--prod", "missing.world"], 7),
+        (["promote", "nan.json", "--prod", "missing.world"], 7),
+        (["promote", "list.json", "--prod", "missing.world"], 7),
+        (["promote", "object.json", "--prod", "missing.world"], 2),
+        (["promote", "object.json", "--prod", "kube:prod"], 11),
+        (["promote", "object.json", "--prod", "missing.world", "--approval", "deep.json"], 8),
         (["promotions", "show", "p1"], 2),
+        (["promotions", "undo", "p1", "--prod", "missing.world"], 2),
+        (["break-glass", "deep.json", "--prod", "missing.world", "--name", "agent", "--reason", "x"], 5),
+        (["keys", "new", "--name", "../x"], 2),
+        (["chaos", "run", "missing.json"], 2),
+        (["chaos", "run", "deep.json"], 2),
+        (["policy", "check", "missing.json"], 2),
+        (["policy", "check", "deep.json"], 2),
+        (["agent", "trace"], 2),
+        (["agent", "trace", "--from", "deep.json"], 2),
+        (["agent", "trace", "--from", "list.json"], 2),
+        (["report", "missing", "-o", "x"], 2),
+        (["bench", "show", "missing"], 2),
+        (["demo", "--services", "3"], 2),
+        (["demo", "--out", "."], 2),
+        (["generate", "--services", "20", "--rate", "nan", "-o", "x.yaml"], 2),
+        (["generate", "--services", "20", "-o", "."], 2),
+        (["import", "missing", "-o", "x.yaml"], 2),
+        (["import", "deep.json", "-o", "x.yaml"], 2),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_an_error_is_three_lines_and_its_code(arguments: list[str], code: int, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "twin.cli.main", *arguments],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def test_an_error_is_three_lines_and_its_code_and_leaves_nothing_behind(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    for name, text in (("deep", DEEP), ("nan", NAN), ("list", LIST), ("object", "{}")):
+        (tmp_path / f"{name}.json").write_text(text)
+    before = sorted(tmp_path.iterdir())
+    done = twin(tmp_path, *arguments)
     lines = done.stderr.strip().splitlines()
     assert done.returncode == code, done.stderr
+    assert done.stdout == ""
     assert len(lines) == 3
     assert lines[0].endswith(f"exit {code}")
     assert lines[1].startswith("  why   ")
     assert lines[2].startswith("  next  ")
+    assert sorted(path for path in tmp_path.iterdir() if path.name != "home") == before
+
+
+def test_an_error_in_json_is_one_object_and_all_that_is_said(tmp_path: Path) -> None:
+    done = twin(tmp_path, "world", "status", "missing.world", "--json")
+    assert done.stdout == ""
+    assert json.loads(done.stderr) == {
+        "error": "cannot read missing.world", "why": "there is no such file", "exit_code": 2,
+        "next": "make one: twin world new fleet.yaml -o prod.world",
+    }  # fmt: skip
+
+
+def test_an_error_of_many_lines_is_still_three(capsys: pytest.CaptureFixture[str]) -> None:
+    complain(False, "what\nnow", "a\n\tb", "c\n", 1)
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_a_broken_journal_is_no_internal_error(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/journal.sqlite").write_text("no database" * 1000)
+    done = twin(tmp_path, "promotions", "list")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 3), done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m twin.cli.main chaos list | true"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+def test_ctrl_c_says_what_was_and_was_not_done(as_json: list[str], tmp_path: Path) -> None:
+    """A World of its own runs for a simulated month; it is stopped, and the file is what it was."""
+    assert twin(tmp_path, "generate", "--services", "20", "-o", "f.yaml").returncode == 0
+    assert twin(tmp_path, "world", "new", "f.yaml", "-o", "w.world").returncode == 0
+    before = (tmp_path / "w.world").read_bytes()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "twin.cli.main", "world", "run", "w.world", "--for", "30d", *as_json],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "w.world.lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2.0)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    said = json.loads(err)["why"] if as_json else err
+    assert len(err.splitlines()) == (1 if as_json else 3)
+    assert "running 30d" in said
+    assert "nothing was written" in said
+    assert (tmp_path / "w.world").read_bytes() == before
+
+
+def test_the_demo_removes_what_an_earlier_demo_left_and_nothing_else(tmp_path: Path) -> None:
+    from twin.cli.commands.demo import clear
+    from twin.spec.errors import BadInput
+
+    clear(tmp_path / "out")
+    (tmp_path / "out/report.html").write_text("old")
+    clear(tmp_path / "out")
+    assert not (tmp_path / "out/report.html").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+    with pytest.raises(BadInput):
+        clear(tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.txt").read_text() == "precious"

@@ -30,8 +30,6 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
         raise BadInput(f"cannot set env of {action.target}", "no variable is named", "add name: LOG_LEVEL")
     ref, workload = find_workload(kube, action.target)
     name, value = str(action.parameters["name"]), action.parameters.get("value")
-    if isinstance(value, float):
-        value = f"{value:g}"
     step = PatchStep(
         ref=ref,
         fields={container_path(ref.name, "env", f"[name={name}]", "value"): value},

@@ -32,7 +32,10 @@ def trace(incident: str | None, traces: Path, as_json: bool) -> None:
 
     if not traces.is_file():
         raise BadInput(f"cannot read {traces}", "there is no such file", "make one: twin demo; or name it: --from FILE")
-    spans = read_spans(traces, incident=incident)
+    try:
+        spans = read_spans(traces, incident=incident)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadInput(f"cannot read {traces}", f"it holds no traces: {error}", "name it: --from FILE") from error
     if not spans:
         raise BadInput(f"there is no incident {incident}", f"{traces} has no trace of it", "leave the name out: all")
     emit(as_json, spans, render_trace(spans))

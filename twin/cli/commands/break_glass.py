@@ -23,14 +23,11 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
     import policies
     from agent.pager import ConsoleSink, FileSink, Pager
     from twin.change.compile import compile_change
-    from twin.change.moves import Watch, make_move, moves_of
     from twin.change.questions import policy_questions
     from twin.cli.commands.promote import service_for
     from twin.cli.home import home
     from twin.cli.targets import locked_world
-    from twin.promote.journal import Kind, Promotion, Status
     from twin.receipt import is_agent
-    from twin.spec.canonical import digest
     from twin.spec.change import action_text
     from twin.spec.change_file import read_change
     from twin.spec.errors import PolicyDenied
@@ -49,22 +46,17 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
             if not decision.allow:
                 raise PolicyDenied("a hard net stands", decision.reason, "there is no way around it from here")
         now_s = plant.clock.now_s()
-        promotion = Promotion(
-            id=f"glass-{int(now_s)}", receipt_digest=digest(change), target=plant.name, status=Status.DONE, at_s=now_s,
-            envelope={"break_glass": who, "reason": reason},
-        )  # fmt: skip
-        service.journal.begin(promotion)
-        for number, move in enumerate(moves_of(plan)):
-            if not isinstance(move, Watch):
-                service.journal.append(promotion.id, plant.clock.now_s(), Kind.INTENT, {"move": number, "by": who})
-                make_move(plant, plan, move, manager=f"break-glass:{who}")
-        service.journal.append(promotion.id, plant.clock.now_s(), Kind.FINISHED, {"reason": reason, "by": who})
+        done = service.break_glass(plan, who=who, reason=reason)
         service.checkpoint()
     what = ", ".join(action_text(action) for action in change.actions)
     page = Page(
-        id=promotion.id, incident="", at_s=now_s, impact=f"{who} broke the glass on {plant.name}: {what}",
-        likely=reason, tried=what, in_flight="none", next_command=f"twin promotions show {promotion.id}",
+        id=done.promotion_id, incident="", at_s=now_s, impact=f"{who} broke the glass on {plant.name}: {what}",
+        likely=reason, tried=what, in_flight="none", next_command=f"twin promotions show {done.promotion_id}",
     )  # fmt: skip
     pager = Pager(home() / "outbox.sqlite", [FileSink(home() / "pages.txt"), *([] if as_json else [ConsoleSink()])])
     pager.page(page, now_s=time.time())  # noqa: TID251 - the edge: the pager's own clock
-    emit(as_json, {"promotion": promotion.id}, f"written without rehearsal: {promotion.id}; journalled and paged")
+    emit(
+        as_json,
+        {"promotion": done.promotion_id},
+        f"written without rehearsal: {done.promotion_id}; journalled and paged",
+    )

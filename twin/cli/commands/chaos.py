@@ -38,7 +38,7 @@ def list_faults(as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def run(experiment: Path, journal: Path | None, as_json: bool) -> None:
-    """Run an experiment through Chaos Toolkit itself. Exit code 3 if its hypothesis deviates."""
+    """Run an experiment through Chaos Toolkit itself. Exit code 3: its hypothesis deviates. 4: nobody can tell."""
     from chaos.toolkit.runner import run_experiment
 
     result = run_experiment(experiment, journal)

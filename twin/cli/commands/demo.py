@@ -12,7 +12,7 @@ import click
 
 from twin.cli.output import emit, progress, write_text
 
-__all__ = ["command"]
+__all__ = ["clear", "command"]
 
 SETTLE_S = 300.0
 
@@ -38,8 +38,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
         raise BadInput(f"a fleet of {services} is too small", "the shop alone has 11 services", "use 40 or more")
     say = (lambda _: None) if as_json else click.echo
     started = time.perf_counter()
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    clear(out)
     incidents = []
     with progress(quiet=as_json) as bar:
         stage = set_stage(services=services, seed=seed, out=out, bar=bar)
@@ -74,3 +73,22 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
     say(f"report  {out / 'report.html'}   ({wall_s:.0f} s)   your own: twin import DIR -o fleet.yaml")
     if as_json:
         emit(True, dossier, "")
+
+
+def clear(out: Path) -> None:
+    """An empty folder. Only what an earlier demo left is removed: --out . must not cost anybody their files."""
+    from twin.spec.errors import BadInput
+
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"cannot write to {out}", "it is no folder", "name a folder: --out DIR")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / _MARK).exists():
+            raise BadInput(
+                f"cannot write to {out}", "it holds files that no demo made", "name another folder: --out DIR"
+            )
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()
+
+
+_MARK = ".twin-demo"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from twin.cli.output import emit
+from twin.cli.output import Stopped, complain, emit
 
 if TYPE_CHECKING:
     from twin.fleet.world import World
@@ -25,34 +24,50 @@ __all__ = ["command", "service_for"]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: bool) -> None:
     """Check everything again, then canary, watch, and go on or take it back."""
-    from twin.cli.commands.receipt import read_envelope_file
+    from twin.cli.commands.receipt import read_envelope
     from twin.cli.targets import locked_world
     from twin.spec.errors import ApprovalMissing, ReceiptInvalid
 
-    raw = read_envelope_file(receipt_file)
-    try:
-        envelope = json.loads(raw)
-    except ValueError as error:
-        raise ReceiptInvalid("the receipt is not valid", "it is no JSON", "verify the change again") from error
-    try:
-        approvals = [json.loads(read_envelope_file(path)) for path in approval]
-    except ValueError as error:
-        raise ApprovalMissing("an approval cannot be read", "it is no JSON", "approve again: twin approve") from error
+    envelope = read_envelope(receipt_file, ReceiptInvalid, "verify the change again: twin verify")
+    approvals = [read_envelope(path, ApprovalMissing, "approve it again: twin approve") for path in approval]
     with locked_world(prod) as world:
         say: Callable[[str], None] = (lambda _: None) if as_json else (lambda text: click.echo(f"  {text}"))
         service = service_for(prod, world, approvals=approvals, say=say)
-        done = service.promote(envelope)
+        try:
+            done = service.attempt(envelope)
+        except KeyboardInterrupt as error:
+            raise _stopped(service, prod, receipt_file) from error
         service.checkpoint()
-    if done.exit_code:
-        click.echo(f"{done.outcome}: {done.reason}".ljust(88) + f" exit {done.exit_code}", err=True)
     result: dict[str, Any] = {
         "outcome": str(done.outcome), "reason": done.reason, "promotion": done.promotion_id,
         "observed_recovery_s": done.observed_recovery_s, "exit_code": done.exit_code,
     }  # fmt: skip
+    if done.exit_code:
+        what = f"{str(done.outcome).replace('_', ' ')}: promotion {done.promotion_id}"
+        next_step = f"look: twin promotions show {done.promotion_id}"
+        if done.outcome == "held":
+            next_step += f"; then leave it, or: twin promotions undo {done.promotion_id} --prod {prod}"
+        complain(as_json, what, done.reason, next_step, done.exit_code)
     if as_json or not done.exit_code:
         recovered = f", users well after {done.observed_recovery_s:.0f} s" if done.observed_recovery_s else ""
         emit(as_json, result, f"promoted {done.promotion_id}: {done.reason}{recovered}")
     raise click.exceptions.Exit(done.exit_code)
+
+
+def _stopped(service: PromotionService, prod: str, receipt_file: Path) -> Stopped:
+    """Ctrl-C in a promotion: how far it came is in the journal, and in the World's file."""
+    from twin.promote.journal import Kind, Status
+
+    open_ones = [p for p in service.journal.promotions(service.plant.name) if p.status is Status.OPEN]
+    if not open_ones:
+        return Stopped("the checks before the first write")
+    promotion = open_ones[-1].id
+    made = sum(entry.kind in (Kind.DONE, Kind.OBSERVED) for entry in service.journal.entries(promotion))
+    return Stopped(
+        f"promotion {promotion}, {made} moves done, the one under way not",
+        f"finish it: twin promote {receipt_file} --prod {prod}; or take it back: twin promotions abort {promotion} "
+        f"--prod {prod}",
+    )
 
 
 def service_for(
@@ -81,4 +96,5 @@ def service_for(
         checkpoint=lambda: save_world(prod, world),
         approvals=approvals or [],
         say=say,
+        where=str(Path(prod).resolve()),
     )

@@ -73,10 +73,37 @@ def abort(promotion_id: str, prod: str, as_json: bool) -> None:
 def _take_back(promotion_id: str, prod: str, as_json: bool, *, abort: bool) -> None:
     from twin.cli.commands.promote import service_for
     from twin.cli.targets import locked_world
+    from twin.spec.errors import PromoterActive
 
-    with locked_world(prod) as world:
-        service = service_for(prod, world)
-        done = service.abort(promotion_id) if abort else service.undo(promotion_id)
-        service.checkpoint()
+    try:
+        with locked_world(prod) as world:
+            service = service_for(prod, world)
+            done = service.abort(promotion_id) if abort else service.undo(promotion_id)
+            service.checkpoint()
+    except PromoterActive:
+        if not abort:
+            raise
+        _ask_to_abort(promotion_id, prod, as_json)
+        return
     emit(as_json, {"outcome": str(done.outcome), "reason": done.reason}, f"{promotion_id}: {done.reason}")
     raise click.exceptions.Exit(0 if done.exit_code == 9 else done.exit_code)
+
+
+def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:
+    """The promoter that holds the target reads the journal before every move: it is the one to take it back."""
+    from twin.cli.home import journal_path
+    from twin.cli.targets import open_world
+    from twin.fleet.plant import plant_of
+    from twin.promote.journal import Journal
+    from twin.promote.promoter import ask_to_abort
+    from twin.spec.errors import BadInput
+
+    journal = Journal(journal_path())
+    promotion = next((p for p in journal.promotions() if p.id == promotion_id), None)
+    if promotion is None:
+        raise BadInput(
+            f"there is no promotion {promotion_id}", "the journal has none of that id", "twin promotions list"
+        )
+    ask_to_abort(journal, promotion, plant_of(open_world(prod)).clock.now_s())
+    reason = "asked to stop; its promoter takes it back before its next move"
+    emit(as_json, {"outcome": "asked", "reason": reason}, f"{promotion_id}: {reason}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from twin.cli.output import emit
 
-__all__ = ["command", "read_envelope_file"]
+if TYPE_CHECKING:
+    from twin.spec.errors import TwinError
+
+__all__ = ["command", "read_envelope", "read_envelope_file"]
 
 
 @click.group(name="receipt")
@@ -59,8 +63,28 @@ def read_envelope_file(path: Path) -> bytes:
     """A receipt's or approval's bytes. Raises ReceiptInvalid if there is no such file."""
     from twin.spec.errors import ReceiptInvalid
 
+    return _read_bytes(path, ReceiptInvalid, "give the receipt's file")
+
+
+def read_envelope(path: Path, error_type: type[TwinError], next_step: str) -> dict[str, Any]:
+    """The JSON object in a receipt's or approval's file, strictly read. Raises `error_type`."""
+    from twin.receipt.strict import Malformed, load_json
+
+    try:
+        found = load_json(_read_bytes(path, error_type, next_step), _SIZE_MAX_BYTES)
+        if not isinstance(found, dict):
+            raise Malformed("it holds no object")
+    except Malformed as error:
+        raise error_type(f"cannot read {path}", str(error), next_step) from error
+    return found
+
+
+def _read_bytes(path: Path, error_type: type[TwinError], next_step: str) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(64 * 2**20)
-    except OSError as error:
-        raise ReceiptInvalid(f"cannot read {path}", error.strerror or str(error), "give the receipt's file") from error
+            return file.read(_SIZE_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise error_type(f"cannot read {path}", getattr(error, "strerror", "") or str(error), next_step) from error
+
+
+_SIZE_MAX_BYTES: Final = 64 * 2**20

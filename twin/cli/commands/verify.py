@@ -28,8 +28,9 @@ __all__ = ["command", "incident_now", "verdict_text"]
     "--shadow", default="simulated", show_default=True, help="Where the mechanics are shown: simulated or none."
 )
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The receipt.")
-@click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes for the rehearsal.")
-@click.option("--replications", default=16, show_default=True, help="Paired runs.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", type=click.IntRange(1, 256),
+              help="Processes for the rehearsal.")  # fmt: skip
+@click.option("--replications", default=16, show_default=True, type=click.IntRange(16, 4096), help="Paired runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(
     change_file: Path,
@@ -47,6 +48,7 @@ def command(
     Exit code 0: effective or harmless, and a receipt was written. 3: rejected. 4: inconclusive. 5: denied.
     """
     import policies
+    from chaos.catalogue import compile_fault
     from twin.change.compile import compile_change
     from twin.cli.home import ensure_gate_key
     from twin.cli.targets import open_world
@@ -64,11 +66,13 @@ def command(
         raise ComponentMissing(
             f"there is no shadow {shadow}", "this version rehearses mechanics on a simulated cluster", "use simulated"
         )
-    if replications < 16:
-        raise BadInput("too few replications", f"{replications} paired runs decide nothing", "use 16 or more")
+    if out.is_dir():  # Rather now than after the rehearsal.
+        raise BadInput(f"cannot write {out}", "it is a folder", "name a file: -o receipt.json")
     change = read_change(change_file)
     faults = tuple(parse_fault(text) for text in hypothesis)
     twin = read_fleet(twin_file)
+    for fault in faults:  # A hypothesis that nobody can inject must not be left out in silence.
+        compile_fault(fault, twin, start_ns=0)
     plant = plant_of(open_world(prod), name=Path(prod).stem)
     compile_change(change, plant.kube, at_s=plant.clock.now_s())  # A change that cannot be read is exit 2.
     policy = policies.load()

@@ -19,7 +19,13 @@ def command() -> None:
 @command.command("new")
 @click.argument("fleet", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, help="The World's file.")
-@click.option("--seed", default=1, show_default=True, help="Of everything that is random in it.")
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0, 2**63 - 1),
+    help="Of everything that is random in it.",
+)
 @click.option(
     "--engine", default="tick", show_default=True, type=click.Choice(["tick", "simpy"]), help="Traffic engine."
 )
@@ -45,13 +51,16 @@ def run(world_file: str, duration: str, inject: tuple[str, ...], fault_duration:
     """Let a World run on, with a fault or without."""
     from chaos.catalogue import compile_fault
     from twin.cli.targets import locked_world, save_world
+    from twin.spec.errors import BadInput
     from twin.spec.fault import parse_fault
     from twin.spec.units import NS_PER_S, ns, parse_duration_s
 
     length_ns = ns(parse_duration_s(duration))
-    with locked_world(world_file) as world, progress(quiet=as_json) as bar:
+    with progress(quiet=as_json) as bar, locked_world(world_file) as world:
         start_ns, seen = world.now_ns, world.state.signal_cursor
         end_ns = None if fault_duration is None else start_ns + ns(parse_duration_s(fault_duration))
+        if end_ns is not None and not inject:
+            raise BadInput("--until ends nothing", "no fault is injected", "add --inject 'slow(shop/cart, factor=8)'")
         for text in inject:
             world.inject(compile_fault(parse_fault(text), world.fleet, start_ns=start_ns, end_ns=end_ns))
         steps = max(length_ns // (60 * NS_PER_S), 1)

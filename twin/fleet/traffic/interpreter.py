@@ -141,7 +141,7 @@ class _Queue:
 class InterpreterEngine:
     """A TrafficEngine of single requests. See docs/traffic-model.md for what both engines mean."""
 
-    name = "interpreter"
+    name = "simpy"  # as World.build knows it: a saved World is restored by it
 
     def __init__(self, network: Network, *, seed: int, replication: int = 0) -> None:
         self.network = network

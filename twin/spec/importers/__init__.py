@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin.spec.importers.hints import Hints, read_hints
+from twin.spec.importers.hints import Hints, hints_schema, read_hints
 from twin.spec.importers.kubernetes import import_kubernetes
 from twin.spec.importers.manifests import ManifestText, read_sources
 from twin.spec.importers.metrics import Metrics, apply_metrics, read_metrics
@@ -17,6 +17,7 @@ __all__ = [
     "NoteKind",
     "Severity",
     "apply_metrics",
+    "hints_schema",
     "import_kubernetes",
     "read_hints",
     "read_metrics",

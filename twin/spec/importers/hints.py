@@ -19,17 +19,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from twin.spec.edge import Bytes, Count, Duration, Figure, FileModel, Name, PositiveDuration, Share, validated
+from twin.spec.edge import (
+    Bytes,
+    Count,
+    Duration,
+    Figure,
+    FileModel,
+    Name,
+    PositiveDuration,
+    Share,
+    schema_of,
+    validated,
+)
 from twin.spec.file_models import AnyStep, JourneyFile, NodePoolFile, StationFile, steps_of
 from twin.spec.fleet import Journey, NodePool
 from twin.spec.program import Operation, Retry, Station
 from twin.spec.yaml_reader import read_file_text, single_document
 
-__all__ = ["CallHint", "Hints", "ServiceHint", "read_hints"]
+__all__ = ["CallHint", "Hints", "ServiceHint", "hints_schema", "read_hints"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,3 +171,8 @@ def read_hints(path_or_text: Path | str, name: str | None = None) -> Hints:
         services=MappingProxyType(services),
         calls=tuple(call.to_hint(document.line(("calls", index))) for index, call in enumerate(file.calls)),
     )
+
+
+def hints_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a Hints file."""
+    return schema_of(_HintsFile, "Hints")
