@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from scenarios.lens import ComposedPlant
 from scenarios.production import Production
 from scenarios.users import Users
@@ -176,13 +178,13 @@ class AuditedVerifier:
 
     def audit(self) -> Audit:
         """Play what was kept. Policy's denials are not audited: they are about rules, not about effects."""
-        usual = max((float(r) for r in self._production.calm.let_down_ratio() if r == r), default=0.0)
+        usual = np.nan_to_num(self._production.calm.let_down_ratio(), nan=0.0)
         audited = false_pass = false_block = 0
         for world, chosen in self._kept:
             rehearsal = rehearse(world, [plan for _, plan in chosen], replications=[world.state.replication])
             services = [service.id for service in world.fleet.services]
             for (outcome, _), arms in zip(chosen, rehearsal.arms, strict=True):
-                truth = judge(services, rehearsal.nothing, arms, usual_ratio=usual)
+                truth = judge(services, rehearsal.nothing, arms, usual=usual)
                 harms, mends = truth.harm.value > 0.0 or bool(truth.errors), truth.effect.value > 0.0
                 audited += 1
                 false_pass += outcome.promotable and (harms or (outcome is Outcome.EFFECTIVE and not mends))

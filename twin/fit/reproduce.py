@@ -26,7 +26,7 @@ from twin.ports.plant import Metric, Plant
 from twin.spec.errors import Inconclusive, TwinError
 from twin.spec.fault import Fault, Value
 from twin.spec.fleet import Fleet
-from twin.spec.ids import FaultKind, ServiceId, service_of
+from twin.spec.ids import FaultKind, JourneyName, ServiceId, service_of
 from twin.spec.incident import Incident
 from twin.spec.plan import ObjectRef
 from twin.spec.program import calls_of
@@ -72,7 +72,7 @@ class Scene:
     replay: tuple[Timed, ...]
     cone: tuple[ServiceId, ...]
     observed: Mapping[Metric, F64]  # (T, cone)
-    usual_ratio: float  # share of users let down before the onset
+    usual: Mapping[JourneyName, float]  # share of users let down before the onset
 
     def play(self, fault: Fault | None, *, watched: bool = True) -> World:
         """The twin as it would be now if `fault` had struck at the onset. Raises BadInput."""
@@ -140,7 +140,7 @@ def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterabl
         replay=_deploys_since(twin, plant, epoch_s),
         cone=cone,
         observed=MappingProxyType(observed),
-        usual_ratio=_let_down_ratio(plant, onset_s - 300.0, onset_s - 15.0),
+        usual=MappingProxyType(_let_down_ratios(plant, onset_s - 300.0, onset_s - 15.0)),
     )
 
 
@@ -317,14 +317,15 @@ def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: f
     return earliest - 15.0
 
 
-def _let_down_ratio(plant: Plant, start_s: float, end_s: float) -> float:
-    """Share of users let down between two moments, on the journey that fares worst; 0 if nobody came."""
+def _let_down_ratios(plant: Plant, start_s: float, end_s: float) -> dict[JourneyName, float]:
+    """Share of users let down between two moments, by journey; 0 if nobody came."""
     users = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
     bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
     total = np.nansum(rate, axis=0)
     let_down = np.nansum(rate * bad, axis=0)
-    return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max(initial=0.0))
+    ratios = np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0)
+    return {JourneyName(user.caller_operation): float(ratio) for user, ratio in zip(users, ratios, strict=True)}
 
 
 def _deploys_since(twin: Fleet, plant: Plant, epoch_s: float) -> tuple[Timed, ...]:

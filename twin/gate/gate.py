@@ -1,26 +1,28 @@
 """The gate: six stages, cheapest first, and a verdict for each candidate of an incident.
 
 All candidates come in one request. They are rehearsed in the same replications, so that they differ by
-nothing but themselves; seeds follow from the request, so that nobody can fish for a kind one.
+nothing but themselves. Seeds follow from what is asked of which base, so that nobody can fish for a kind one by
+asking again. What was best of several looks better than it is: whatever would be called effective is rehearsed
+once more, on fresh replications, and only these decide.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Final, Protocol
-
-import numpy as np
 
 from chaos.catalogue import fault_types
 from policies import Policy
+from twin.change.base import base_of
 from twin.change.compile import compile_change
 from twin.change.questions import policy_questions
 from twin.fit.reproduce import Reproduction, Scene, reproduce, set_scene
 from twin.fleet.world import World
 from twin.gate.judge import Judgement, judge
-from twin.gate.rehearsal import HORIZON_S, rehearse
+from twin.gate.rehearsal import HORIZON_S, rehearse, usual_ratios
 from twin.gate.rivals import rivals_of
 from twin.gate.shadow import rehearse_mechanics
 from twin.ports.plant import Plant
@@ -31,13 +33,14 @@ from twin.spec.errors import TwinError
 from twin.spec.fault import FaultType, fault_text
 from twin.spec.fleet import Fleet
 from twin.spec.plan import Plan
+from twin.spec.receipt import base_digest
 from twin.spec.verdict import Outcome, Prediction, StageName, StageResult, StageVerdict, Suspect, Verdict
 
 __all__ = ["Evidence", "Gate", "Issuer", "Progress", "Settings"]
 
 REPLICATIONS: Final = 16
 RIVAL_REPLICATIONS: Final = 6
-REPRODUCED_RESIDUAL: Final = 0.6  # Beyond, "none of these" explains the incident better.
+FRESH_FROM: Final = 1_000_000  # Replications that confirm begin so far above those that chose.
 MODELLED_FIT_S: Final = 1.0  # What the stages cost in the target's time, for the benchmark's clock.
 MODELLED_CANDIDATE_S: Final = 2.0
 
@@ -68,10 +71,17 @@ class Evidence:
     plan: Plan
     verdict: Verdict
     scene: Scene | None
-    seed: int
 
 
 Issuer = Callable[[Evidence], Mapping[str, Any]]
+
+
+class _Role(StrEnum):
+    """What a rehearsal is for: to choose under the best suspect, to try a rival, to confirm."""
+
+    BEST = "best"
+    RIVAL = "rival"
+    FRESH = "fresh"
 
 
 @dataclass(slots=True)
@@ -79,8 +89,10 @@ class _Candidate:
     change: Change
     plan: Plan | None = None
     stages: list[StageResult] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)  # first replication of each rehearsal
     outcome: Outcome | None = None
     judgement: Judgement | None = None
+    decisive: StageResult | None = None  # the stage that made the outcome what it is
 
 
 class Gate:
@@ -108,7 +120,10 @@ class Gate:
         return fault_types()
 
     def verify(self, request: VerifyRequest) -> Verification:
-        """Reproduce, rehearse, judge. Never raises for a bad candidate: its verdict says so."""
+        """Reproduce, rehearse, judge. Never raises for a bad candidate: its verdict says so.
+
+        Raises ApiError if production's objects cannot be read: then there is no base that a verdict could be about.
+        """
         candidates = [_Candidate(change) for change in request.candidates]
         for candidate in candidates:
             self._check_form(candidate)
@@ -118,23 +133,22 @@ class Gate:
         scene: Scene | None = None
         suspects: tuple[Suspect, ...] = ()
         if self._settings.fleet:
+            seed = _seed(open_ones, self._production)
             scene, reproduction = self._reproduce(request, open_ones)
             suspects = reproduction.suspects if reproduction else ()
             if scene is not None and reproduction is not None:
-                self._rehearse(request, scene, reproduction, open_ones)
+                self._rehearse(scene, reproduction, open_ones, seed=seed)
         else:
             for candidate in open_ones:
                 candidate.outcome = Outcome.EFFECTIVE  # This gate asks policy only, and says so.
         judged = []
         for candidate in candidates:
-            verdict = _verdict(candidate, suspects, self._settings, _seed(request, candidate.change))
+            verdict = _verdict(candidate, suspects)
             receipt = None
             if self._issue is not None and candidate.plan is not None and verdict.outcome.promotable:
-                evidence = Evidence(
-                    change=candidate.change, plan=candidate.plan, verdict=verdict, scene=scene,
-                    seed=_seed(request, candidate.change),
-                )  # fmt: skip
-                receipt = self._issue(evidence)
+                receipt = self._issue(
+                    Evidence(change=candidate.change, plan=candidate.plan, verdict=verdict, scene=scene)
+                )
             judged.append(Judged(change=candidate.change, verdict=verdict, receipt=receipt))
         cost_s = MODELLED_FIT_S * len(suspects) + MODELLED_CANDIDATE_S * len(open_ones) * self._settings.fleet
         return Verification(suspects=suspects, judged=tuple(judged), modelled_s=cost_s)
@@ -150,24 +164,23 @@ class Gate:
                 reason=f"{len(plan.steps)} writes; {back}", wall_s=time.perf_counter() - started,
             )  # fmt: skip
         except TwinError as error:
-            candidate.outcome = Outcome.REJECTED
             result = StageResult(stage=StageName.FORM, verdict=StageVerdict.FAIL, reason=str(error))
+            candidate.outcome, candidate.decisive = Outcome.REJECTED, result
         candidate.stages.append(result)
 
     def _check_policy(self, candidate: _Candidate, plan: Plan) -> None:
         started = time.perf_counter()
         questions = policy_questions(self._production, plan, identity="gate", purpose="rehearse")
         refusal = next((d.reason for d in map(self._policy.decide, questions) if not d.allow), None)
-        if refusal is not None:
-            candidate.outcome = Outcome.DENIED
-        candidate.stages.append(
-            StageResult(
-                stage=StageName.POLICY,
-                verdict=StageVerdict.PASS if refusal is None else StageVerdict.FAIL,
-                reason=refusal or "allowed",
-                wall_s=time.perf_counter() - started,
-            )
+        result = StageResult(
+            stage=StageName.POLICY,
+            verdict=StageVerdict.PASS if refusal is None else StageVerdict.FAIL,
+            reason=refusal or "allowed",
+            wall_s=time.perf_counter() - started,
         )
+        candidate.stages.append(result)
+        if refusal is not None:
+            candidate.outcome, candidate.decisive = Outcome.DENIED, result
 
     def _reproduce(
         self, request: VerifyRequest, candidates: Sequence[_Candidate]
@@ -185,11 +198,10 @@ class Gate:
             report = self._progress
             reproduction = reproduce(scene, hypotheses, progress=(lambda _: report.advance()) if report else None)
         except TwinError as error:
+            result = StageResult(stage=StageName.REPRODUCTION, verdict=StageVerdict.INCONCLUSIVE, reason=str(error))
             for candidate in candidates:
-                candidate.outcome = Outcome.INCONCLUSIVE
-                candidate.stages.append(
-                    StageResult(stage=StageName.REPRODUCTION, verdict=StageVerdict.INCONCLUSIVE, reason=str(error))
-                )
+                candidate.stages.append(result)
+                candidate.outcome, candidate.decisive = Outcome.INCONCLUSIVE, result
             return None, None
         self.last_reproduction = reproduction
         best = reproduction.best
@@ -208,54 +220,92 @@ class Gate:
         return scene, reproduction
 
     def _rehearse(
-        self, request: VerifyRequest, scene: Scene, reproduction: Reproduction, candidates: Sequence[_Candidate]
+        self, scene: Scene, reproduction: Reproduction, candidates: Sequence[_Candidate], *, seed: int
     ) -> None:
-        """Stages 4 and 6, under the best suspect and every rival that explains nearly as much."""
+        """Stages 4 and 6, under the best suspect and every rival that explains nearly as much; then whatever is
+        effective so far once more, on fresh replications."""
         if not candidates:
             return
-        plans = [candidate.plan for candidate in candidates if candidate.plan is not None]
         suspects = reproduction.rivals() if reproduction.best.fault is not None else ()
-        services = [service.id for service in scene.fleet.services]
+        best: World | None = None
         for rank, suspect in enumerate(suspects or (reproduction.best,)):
-            started = time.perf_counter()
             situation = scene.play(suspect.fault, watched=False)
             count = self._settings.replications if rank == 0 else RIVAL_REPLICATIONS
-            if self._progress is not None:
-                self._progress.stage(f"rehearsing {len(plans)} candidates, {count} paired runs each", count)
-            rehearsal = rehearse(
-                situation, plans, replications=_replications(_seed(request, None), count),
-                horizon_s=self._settings.horizon_s, jobs=self._settings.jobs,
-                progress=self._progress.advance if self._progress else None,
-            )  # fmt: skip
-            wall_s = time.perf_counter() - started
-            for index, candidate in enumerate(candidates):
-                judgement = judge(services, rehearsal.nothing, rehearsal.arms[index], usual_ratio=scene.usual_ratio)
-                _settle(candidate, judgement, reproduced=suspect.fault is not None, rival=rank > 0, wall_s=wall_s)
-                if (
-                    self._settings.mechanics
-                    and rank == 0
-                    and candidate.outcome is not None
-                    and candidate.outcome.promotable
-                ):
-                    result = _mechanics(situation, candidate)
-                    candidate.stages.append(result)
-                    if result.verdict is not StageVerdict.PASS:
-                        candidate.outcome = Outcome.REJECTED
+            role = _Role.RIVAL if rank else _Role.BEST
+            reproduced = suspect.fault is not None
+            self._play(scene, situation, candidates, _replications(seed, count), role=role, reproduced=reproduced)
+            if rank == 0:
+                best = situation
+                self._try_mechanics(situation, candidates)
+        effective = [candidate for candidate in candidates if candidate.outcome is Outcome.EFFECTIVE]
+        if effective and best is not None:
+            fresh = _replications(seed + FRESH_FROM, self._settings.replications)
+            self._play(scene, best, effective, fresh, role=_Role.FRESH, reproduced=True)
+
+    def _play(
+        self,
+        scene: Scene,
+        situation: World,
+        candidates: Sequence[_Candidate],
+        replications: Sequence[int],
+        *,
+        role: _Role,
+        reproduced: bool,
+    ) -> None:
+        started = time.perf_counter()
+        plans = [candidate.plan for candidate in candidates if candidate.plan is not None]
+        if self._progress is not None:
+            what = "confirming" if role is _Role.FRESH else "rehearsing"
+            self._progress.stage(f"{what} {len(plans)} candidates, {len(replications)} paired runs", len(replications))
+        rehearsal = rehearse(
+            situation, plans, replications=replications, horizon_s=self._settings.horizon_s, jobs=self._settings.jobs,
+            progress=self._progress.advance if self._progress else None,
+        )  # fmt: skip
+        wall_s = time.perf_counter() - started
+        services = [service.id for service in scene.fleet.services]
+        usual = usual_ratios(scene.fleet, scene.usual)
+        for candidate, arms in zip(candidates, rehearsal.arms, strict=True):
+            found = judge(services, rehearsal.nothing, arms, usual=usual)
+            _settle(candidate, found, role=role, reproduced=reproduced, wall_s=wall_s)
+            candidate.seeds.append(replications[0])
+
+    def _try_mechanics(self, situation: World, candidates: Sequence[_Candidate]) -> None:
+        """Stage 6, for what may still go on; where it is left out, the receipt says so."""
+        for candidate in candidates:
+            if candidate.outcome is None or not candidate.outcome.promotable:
+                continue
+            if not self._settings.mechanics:
+                reason = "left out: nobody tried whether it can be applied and taken back"
+                candidate.stages.append(
+                    StageResult(stage=StageName.SHADOW, verdict=StageVerdict.INCONCLUSIVE, reason=reason)
+                )
+                continue
+            result = _mechanics(situation, candidate)
+            candidate.stages.append(result)
+            if result.verdict is not StageVerdict.PASS:
+                candidate.outcome, candidate.decisive = Outcome.REJECTED, result
 
 
 def _mechanics(situation: World, candidate: _Candidate) -> StageResult:
     started = time.perf_counter()
     assert candidate.plan is not None
     result = rehearse_mechanics(situation, candidate.plan)
-    return StageResult(
-        stage=result.stage, verdict=result.verdict, reason=result.reason, wall_s=time.perf_counter() - started
-    )
+    return replace(result, wall_s=time.perf_counter() - started)
 
 
-def _settle(candidate: _Candidate, found: Judgement, *, reproduced: bool, rival: bool, wall_s: float) -> None:
-    """Turn counts into an outcome. A rival can only make it worse."""
+_ROLE_TEXT: Final = {_Role.BEST: "", _Role.RIVAL: "under a rival: ", _Role.FRESH: "on fresh replications: "}
+_STAGE_OF: Final = {
+    Outcome.EFFECTIVE: StageVerdict.PASS,
+    Outcome.HARMLESS: StageVerdict.PASS,
+    Outcome.INCONCLUSIVE: StageVerdict.INCONCLUSIVE,
+}
+_WORSE: Final = (Outcome.EFFECTIVE, Outcome.HARMLESS, Outcome.INCONCLUSIVE, Outcome.REJECTED, Outcome.DENIED)
+
+
+def _settle(candidate: _Candidate, found: Judgement, *, role: _Role, reproduced: bool, wall_s: float) -> None:
+    """Turn counts into an outcome. Later rehearsals can only make it worse; fresh ones replace the figures."""
     outcome, reason = _outcome(found, reproduced)
-    if rival and found.errors:
+    if role is _Role.RIVAL and found.absent:
         # The rival's world lacks what production visibly has, as the session that is to be ended: it is the
         # rival that does not fit, and it says nothing about the plan.
         reason = f"under a rival that lacks what is seen: {found.errors[0]}"
@@ -263,27 +313,22 @@ def _settle(candidate: _Candidate, found: Judgement, *, reproduced: bool, rival:
             StageResult(stage=StageName.REHEARSAL, verdict=StageVerdict.INCONCLUSIVE, reason=reason, wall_s=wall_s)
         )
         return
-    order = (Outcome.EFFECTIVE, Outcome.HARMLESS, Outcome.INCONCLUSIVE, Outcome.REJECTED, Outcome.DENIED)
-    if candidate.outcome is None or order.index(outcome) > order.index(candidate.outcome):
-        candidate.outcome = outcome
-        if candidate.judgement is None or outcome is Outcome.REJECTED:
-            candidate.judgement = found
-    if candidate.judgement is None:
-        candidate.judgement = found
-    verdict = {
-        Outcome.EFFECTIVE: StageVerdict.PASS,
-        Outcome.HARMLESS: StageVerdict.PASS,
-        Outcome.INCONCLUSIVE: StageVerdict.INCONCLUSIVE,
-    }.get(outcome, StageVerdict.FAIL)
-    candidate.stages.append(
-        StageResult(
-            stage=StageName.REHEARSAL, verdict=verdict,
-            reason=f"under a rival: {reason}" if rival else reason, wall_s=wall_s,
-        )
+    result = StageResult(
+        stage=StageName.REHEARSAL, verdict=_STAGE_OF.get(outcome, StageVerdict.FAIL),
+        reason=f"{_ROLE_TEXT[role]}{reason}", wall_s=wall_s,
     )  # fmt: skip
+    candidate.stages.append(result)
+    lower = candidate.outcome is None or _WORSE.index(outcome) > _WORSE.index(candidate.outcome)
+    if lower or (role is _Role.FRESH and outcome is candidate.outcome):
+        candidate.outcome, candidate.judgement, candidate.decisive = outcome, found, result
 
 
 def _outcome(found: Judgement, reproduced: bool) -> tuple[Outcome, str]:
+    if found.unseen:
+        return Outcome.INCONCLUSIVE, found.unseen
+    if found.dropped or found.sessions_lost:
+        lost = f"{found.dropped} tables" if found.dropped else f"{found.sessions_lost} sessions that it does not name"
+        return Outcome.REJECTED, f"it loses what cannot be brought back: {lost}"
     if found.errors and not reproduced:  # Without the incident there may be nothing to act on: no session to end.
         return Outcome.INCONCLUSIVE, f"the incident is not reproduced, and so: {found.errors[0]}"
     if found.errors:
@@ -307,33 +352,32 @@ def _outcome(found: Judgement, reproduced: bool) -> tuple[Outcome, str]:
     return Outcome.INCONCLUSIVE, f"it ends the incident in only {worked} of {count} paired runs"
 
 
-def _verdict(candidate: _Candidate, suspects: tuple[Any, ...], settings: Settings, seed: int) -> Verdict:
+def _verdict(candidate: _Candidate, suspects: tuple[Suspect, ...]) -> Verdict:
     found = candidate.judgement
-    outcome = candidate.outcome or Outcome.INCONCLUSIVE
-    decisive = next((s for s in candidate.stages if s.verdict is StageVerdict.FAIL), candidate.stages[-1])
-    rehearsed = [s for s in candidate.stages if s.stage is StageName.REHEARSAL]
-    reason = rehearsed[0].reason if outcome.promotable and rehearsed else decisive.reason
+    last = candidate.decisive or candidate.stages[-1]
     return Verdict(
-        outcome=outcome,
-        reason=reason,
+        outcome=candidate.outcome or Outcome.INCONCLUSIVE,
+        reason=last.reason,
         stages=tuple(candidate.stages),
         effect=found.effect if found else None,
         harm=found.harm if found else None,
         harmed=found.harmed if found else (),
         helped=found.helped if found else (),
-        suspects=tuple(suspects),
+        suspects=suspects,
         prediction=found.prediction if found else Prediction(),
         replications=found.replications if found else 0,
-        seeds=(seed,),
+        seeds=tuple(candidate.seeds),
     )
 
 
-def _seed(request: VerifyRequest, change: Change | None) -> int:
-    """A number that follows from what is asked, so that asking again gives the same answer."""
-    return int(digest({"incident": request.incident.id, "change": change})[:12], 16)
+def _seed(candidates: Sequence[_Candidate], production: Plant) -> int:
+    """A number that follows from what is asked of which base: neither words nor asking again can change it."""
+    refs = {ref for candidate in candidates if candidate.plan is not None for ref in candidate.plan.reads}
+    asked = sorted(digest({"actions": c.change.actions, "strategy": c.change.strategy}) for c in candidates)
+    return int(digest({"asked": asked, "base": base_digest(base_of(production.kube, sorted(refs)))})[:12], 16)
 
 
 def _replications(seed: int, count: int) -> list[int]:
     """Replication numbers of this request; never 0, which is the point estimate."""
-    first = 1 + seed % 1_000_000
-    return [int(n) for n in np.arange(first, first + count)]
+    first = 1 + seed % (100 * FRESH_FROM)
+    return list(range(first, first + count))

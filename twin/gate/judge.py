@@ -27,14 +27,19 @@ RECOVERED_RATIO: Final = 0.02  # of users let down, beyond what is usual
 RECOVERED_FOR_S: Final = 60.0
 SOONER_S: Final = 60.0  # Recovery counts as the change's doing if it comes so much sooner.
 DELTA_RATIO: Final = 0.02  # δ: share of a service's requests
-DELTA_RPS: Final = 0.5
+DELTA_RPS: Final = 0.5  # and as many a second more, which is noise where many are asked …
+DELTA_SMALL_RATIO: Final = 0.2  # … and never more than this share where few are: small services can be harmed too.
 HARM_FOR_S: Final = 30.0
 CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Counts over replications: recovered with the change, without it, made effective, harmed."""
+    """Counts over replications: recovered with the change, without it, made effective, harmed.
+
+    `unseen` says why the arms cannot be judged at all; `absent`: all errors mean that the target is not there.
+    `sessions_lost` and `dropped` are the worst over replications.
+    """
 
     effect: Interval
     harm: Interval
@@ -45,17 +50,20 @@ class Judgement:
     helped: tuple[Harm, ...]
     prediction: Prediction
     sessions_lost: int
+    dropped: int
     errors: tuple[str, ...]
+    absent: bool
+    unseen: str
 
 
-def judge(
-    services: Sequence[ServiceId], nothing: Sequence[Arm], change: Sequence[Arm], *, usual_ratio: float
-) -> Judgement:
-    """Compare paired arms. `usual_ratio`: share of users let down while all is well."""
+def judge(services: Sequence[ServiceId], nothing: Sequence[Arm], change: Sequence[Arm], *, usual: F64) -> Judgement:
+    """Compare paired arms. `usual`: share of users let down while all is well, by journey (J,)."""
     count = len(nothing)
-    limit = usual_ratio + RECOVERED_RATIO
-    alone = [recovery_s(arm, limit) for arm in nothing]
-    changed = [recovery_s(arm, limit) for arm in change]
+    unseen = _unseen(nothing, change)
+    if unseen:  # Nothing can be counted; the intervals stay as wide as they are without a run.
+        nothing, change, count = (), (), 0
+    alone = [recovery_s(arm, usual) for arm in nothing]
+    changed = [recovery_s(arm, usual) for arm in change]
     effective = sum(
         after is not None and (before is None or before - after >= SOONER_S)
         for before, after in zip(alone, changed, strict=True)
@@ -67,18 +75,33 @@ def judge(
         recovered=sum(after is not None for after in changed),
         recovered_alone=sum(before is not None for before in alone),
         replications=count,
-        harmed=_ranked(services, nothing, change, sign=1.0),
-        helped=_ranked(services, nothing, change, sign=-1.0),
-        prediction=prediction_of(nothing, change, changed),
-        sessions_lost=max((arm.terminated_sessions for arm in change), default=0),
+        harmed=_ranked(services, nothing, change, sign=1.0) if count else (),
+        helped=_ranked(services, nothing, change, sign=-1.0) if count else (),
+        prediction=prediction_of(nothing, change, changed) if count else Prediction(),
+        sessions_lost=max((arm.sessions_lost for arm in change), default=0),
+        dropped=max((arm.dropped for arm in change), default=0),
         errors=tuple(dict.fromkeys(arm.error for arm in change if arm.error)),
+        absent=any(arm.error for arm in change) and all(arm.absent for arm in change if arm.error),
+        unseen=unseen,
     )
 
 
-def recovery_s(arm: Arm, limit_ratio: float) -> float | None:
+def _unseen(nothing: Sequence[Arm], change: Sequence[Arm]) -> str:
+    """Why arms say nothing, if so: a figure that is none is never "well", and neither is a journey without users."""
+    if not nothing or len(nothing) != len(change):
+        return "nothing was rehearsed"
+    if not all(arm.is_whole() for arm in (*nothing, *change)):
+        return "the twin's figures broke down in the rehearsal"
+    came = np.array([[arm.users.sum(axis=0) > 0.0 for arm in arms] for arms in (nothing, change)])  # (2, R, J)
+    if (came[0] & ~came[1]).any():
+        return "with the change nobody's request is answered or given up, so nothing can be said of users"
+    return ""
+
+
+def recovery_s(arm: Arm, usual: F64) -> float | None:
     """Seconds until users are well for good and no pod is missing, at least RECOVERED_FOR_S before the end;
     None if never. Pods count, because a crash loop that other replicas hide is an incident too."""
-    bad = np.flatnonzero((arm.failing_ratio() > limit_ratio) | (arm.missing > 0.0))
+    bad = np.flatnonzero((arm.excess_ratio(usual) > RECOVERED_RATIO) | (arm.missing > 0.0))
     first_well = 0 if bad.size == 0 else int(bad[-1]) + 1
     bins = arm.users.shape[0]
     if (bins - first_well) * BIN_S < RECOVERED_FOR_S:
@@ -99,7 +122,13 @@ def _harm(nothing: Arm, change: Arm) -> NDArray[np.bool_]:
 
 
 def _excess(nothing: F64, change: F64, asked: F64) -> F64:
-    return np.maximum(_smooth(change) - _smooth(nothing) - DELTA_RATIO * _smooth(asked) - DELTA_RPS, 0.0)
+    return np.maximum(_smooth(change) - _smooth(nothing) - _delta(_smooth(asked)), 0.0)
+
+
+def _delta(asked: F64) -> F64:
+    """δ in requests a second, by how many are asked."""
+    delta: F64 = DELTA_RATIO * asked + np.minimum(DELTA_RPS, DELTA_SMALL_RATIO * asked)
+    return delta
 
 
 def _smooth(values: F64) -> F64:
@@ -116,7 +145,7 @@ def _ranked(
     found: list[Harm] = []
     difference = sign * np.mean([b.bad - a.bad for a, b in zip(nothing, change, strict=True)], axis=0)
     asked = np.mean([np.maximum(a.asked, b.asked) for a, b in zip(nothing, change, strict=True)], axis=0)
-    excess = np.maximum(_smooth(difference) - DELTA_RATIO * _smooth(asked) - DELTA_RPS, 0.0)
+    excess = np.maximum(_smooth(difference) - _delta(_smooth(asked)), 0.0)
     minutes = (excess > 0.0).sum(axis=0) * BIN_S / 60.0
     for index in np.argsort(-excess.sum(axis=0), kind="stable")[:12]:
         if minutes[index] * 60.0 >= HARM_FOR_S:

@@ -16,6 +16,7 @@ from twin.ports.plant import Plant
 from twin.receipt import issue
 from twin.spec.canonical import plain
 from twin.spec.change import Change, Reversibility, Risk
+from twin.spec.errors import PolicyDenied
 from twin.spec.fleet import Fleet, Source
 from twin.spec.ids import ServiceId, Sha256
 from twin.spec.plan import plan_digest, plan_to_json
@@ -27,11 +28,12 @@ from twin.spec.receipt import (
     Receipt,
     base_digest,
 )
-from twin.spec.verdict import Prediction
+from twin.spec.verdict import Prediction, StageName, Verdict
 
 __all__ = ["LET_DOWN", "VALID_S", "approvals_needed", "receipt_issuer"]
 
 VALID_S: Final = 900
+REPLICATIONS_MIN: Final = 16
 LET_DOWN: Final = "let_down_rps"
 _ENVELOPE_STEP: Final = 6  # every sixth bin: half a minute
 _SLACK_SHARE: Final = 0.5  # The envelope is drawn wide: it is to catch another incident, not noise.
@@ -47,11 +49,15 @@ def receipt_issuer(
     policy_revision: str,
     median_error_ratio: float | None,
 ) -> Issuer:
-    """An Issuer that signs with the gate's key, for this production and this twin."""
+    """An Issuer that signs with the gate's key, for this production and this twin.
+
+    It raises PolicyDenied for a verdict that no rehearsal stands behind.
+    """
 
     def make(evidence: Evidence) -> Mapping[str, Any]:
-        now_s = int(production.clock.now_s())
         verdict, plan = evidence.verdict, evidence.plan
+        _require_rehearsal(verdict)
+        now_s = int(production.clock.now_s())
         sources = count_by_source(dict(twin.beliefs))
         base = base_of(production.kube, plan.reads)
         receipt = Receipt(
@@ -89,6 +95,17 @@ def receipt_issuer(
         return issue(receipt, signer)
 
     return make
+
+
+def _require_rehearsal(verdict: Verdict) -> None:
+    """No signature under what was not rehearsed, whatever outcome somebody wrote above it."""
+    stages = {stage.stage for stage in verdict.stages}
+    if not {StageName.REPRODUCTION, StageName.REHEARSAL} <= stages or verdict.replications < REPLICATIONS_MIN:
+        raise PolicyDenied(
+            "there is no receipt for this verdict",
+            f"it rests on {verdict.replications} paired runs; a receipt needs at least {REPLICATIONS_MIN}",
+            "verify it with the fleet gate",
+        )
 
 
 def approvals_needed(change: Change, reversibility: Reversibility) -> int:

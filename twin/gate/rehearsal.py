@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -22,11 +22,13 @@ from twin.fit.cone import is_user
 from twin.fleet.plant import plant_of
 from twin.fleet.traffic.engine import Sample
 from twin.fleet.world import World
-from twin.spec.errors import TwinError
+from twin.spec.errors import NotFound, TwinError
+from twin.spec.fleet import Fleet
+from twin.spec.ids import JourneyName
 from twin.spec.plan import Plan
 from twin.spec.units import NS_PER_S, ns
 
-__all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse"]
+__all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse", "usual_ratios"]
 
 F64 = NDArray[np.float64]
 HORIZON_S: Final = 600.0
@@ -38,26 +40,36 @@ WINDOW_BINS: Final = 6
 class Arm:
     """One run. `let_down`, `users`: (bins, J) users per second who gave up, and who came; `bad`, `asked`:
     (bins, S) requests per second that ended badly, and all; `missing`: (bins,) pods that are wanted and not
-    ready, at most. `error` tells why a plan could not be applied."""
+    ready, at most.
+
+    `sessions_lost`: database sessions that ended without the plan's naming them; `dropped`: tables that are gone.
+    `error` tells why a plan could not be carried out; `absent`: because what it acts on is not there."""
 
     let_down: F64
     users: F64
     bad: F64
     asked: F64
     missing: F64
-    terminated_sessions: int
+    sessions_lost: int
     dropped: int
     error: str = ""
+    absent: bool = False
 
-    def failing_ratio(self) -> F64:
-        """Share of users let down on the journey that fares worst, over the half minute from each bin: (bins,).
+    def excess_ratio(self, usual: F64) -> F64:
+        """By how much more than its `usual` (J,) share the journey that fares worst lets users down, over the half
+        minute from each bin: (bins,).
 
-        The worst, not the mean: a large fleet's happy users must not hide an unhappy shop.
+        The worst, not the mean: a large fleet's happy users must not hide an unhappy shop. Each against its own
+        usual share: a journey that always fails must not excuse another.
         """
         users, bad = _ahead(self.users), _ahead(self.let_down)
-        ratio: F64 = np.divide(bad, users, out=np.zeros_like(users), where=users > 0.0)
-        worst: F64 = ratio.max(axis=1, initial=0.0)
+        ratio = np.divide(bad, users, out=np.zeros_like(users), where=users > 0.0)
+        worst: F64 = (ratio - usual).max(axis=1, initial=0.0)
         return worst
+
+    def is_whole(self) -> bool:
+        """Whether every figure is one."""
+        return all(bool(np.isfinite(part).all()) for part in (self.let_down, self.users, self.bad, self.asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +96,40 @@ class _Recorder:
         self._op_service = network.op_service
         services = len(world.fleet.services)
         self._start_ns = world.now_ns
-        self._users = np.array(
-            [i for i, journey in enumerate(world.fleet.journeys) if is_user(journey)], dtype=np.int64
-        )
+        self._users = np.array(_user_rows(world.fleet), dtype=np.int64)
         journeys = self._users.size
         self.let_down, self.users = np.zeros((bins, journeys)), np.zeros((bins, journeys))
         self.bad, self.asked = np.zeros((bins, services)), np.zeros((bins, services))
         self.missing = np.zeros(bins)
         self._state = world.state
+        self._row = 0
+        self._op_bad, self._op_asked = np.zeros(len(network.ops)), np.zeros(len(network.ops))
 
     def __call__(self, end_ns: int, sample: Sample) -> None:
         row = (end_ns - self._start_ns - 1) // (BIN_S * NS_PER_S)
         if row >= self.bad.shape[0]:
             return
-        size, users = self.bad.shape[1], self._users
-        self.let_down[row] += sample.call_failed[users] / BIN_S
-        self.users[row] += (sample.call_failed + sample.call_ok)[users] / BIN_S
-        self.bad[row] += np.bincount(self._op_service, sample.op_failed + sample.op_rejected, size) / BIN_S
-        self.asked[row] += np.bincount(self._op_service, sample.op_arrivals, size) / BIN_S
+        if row != self._row:
+            self.flush()
+            self._row = row
+        users = self._users
+        self.let_down[row] += sample.call_failed[users]
+        self.users[row] += (sample.call_failed + sample.call_ok)[users]
+        self._op_bad += sample.op_failed
+        self._op_bad += sample.op_rejected
+        self._op_asked += sample.op_arrivals
         state = self._state
-        ready = np.bincount(state.pod_service[state.pod_ready], minlength=size)
+        ready = np.bincount(state.pod_service[state.pod_ready], minlength=state.wanted.size)
         self.missing[row] = max(self.missing[row], float(np.maximum(state.wanted - ready, 0).sum()))
+
+    def flush(self) -> None:
+        """Close the bin that is open: operations are added up to services once a bin, not once a tick."""
+        size = self.bad.shape[1]
+        self.let_down[self._row] /= BIN_S
+        self.users[self._row] /= BIN_S
+        self.bad[self._row] = np.bincount(self._op_service, self._op_bad, size) / BIN_S
+        self.asked[self._row] = np.bincount(self._op_service, self._op_asked, size) / BIN_S
+        self._op_bad[:], self._op_asked[:] = 0.0, 0.0
 
 
 def rehearse(
@@ -171,7 +196,7 @@ def _play(situation: World, plan: Plan | None, number: int, horizon_s: float) ->
     recorder = _Recorder(world, math.ceil(horizon_s / BIN_S))
     world.observers.append(recorder)
     end_ns = world.now_ns + ns(horizon_s)
-    error = ""
+    error, absent, first = "", False, True
     if plan is not None:
         plant = plant_of(world, writes=True)
         try:
@@ -179,16 +204,33 @@ def _play(situation: World, plan: Plan | None, number: int, horizon_s: float) ->
                 if world.now_ns >= end_ns:
                     break
                 make_move(plant, plan, move)
+                first = False
         except TwinError as problem:
-            error = str(problem)
+            error, absent = str(problem), first and isinstance(problem, NotFound)
     world.run(end_ns)
+    recorder.flush()
+    ended = world.state.sessions_terminated - situation.state.sessions_terminated
     return Arm(
         let_down=recorder.let_down,
         users=recorder.users,
         bad=recorder.bad,
         asked=recorder.asked,
         missing=recorder.missing,
-        terminated_sessions=world.state.sessions_terminated - situation.state.sessions_terminated,
+        sessions_lost=max(ended - _sessions_named(plan), 0),
         dropped=len(world.state.dropped_tables) - len(situation.state.dropped_tables),
         error=error,
+        absent=absent,
     )
+
+
+def _sessions_named(plan: Plan | None) -> int:
+    return 0 if plan is None else sum(action.kind == "terminate_session" for action in plan.change.actions)
+
+
+def _user_rows(fleet: Fleet) -> list[int]:
+    return [row for row, journey in enumerate(fleet.journeys) if is_user(journey)]
+
+
+def usual_ratios(fleet: Fleet, usual: Mapping[JourneyName, float]) -> F64:
+    """`usual` by journey in the order of an Arm's columns, (J,); 0 for a journey that was never seen to fail."""
+    return np.array([usual.get(fleet.journeys[row].name, 0.0) for row in _user_rows(fleet)], dtype=np.float64)

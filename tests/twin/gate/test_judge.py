@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from twin.gate.judge import clopper_pearson, judge, recovery_s
 from twin.gate.rehearsal import BIN_S, Arm
 from twin.spec.ids import ServiceId
 
+USUAL = np.zeros(1)
 BINS, SERVICES = 120, (ServiceId("shop/a"), ServiceId("shop/b"))
 
 
@@ -30,7 +32,7 @@ def arm(
     bad[times < bad_s, 1] = bad_rps
     return Arm(
         let_down=let_down, users=users, bad=bad, asked=np.full((BINS, 2), 100.0),
-        missing=np.where(times < missing_until_s, 1.0, 0.0), terminated_sessions=0, dropped=0,
+        missing=np.where(times < missing_until_s, 1.0, 0.0), sessions_lost=0, dropped=0,
     )  # fmt: skip
 
 
@@ -38,7 +40,7 @@ NEVER = 10_000.0
 
 
 def verdict(nothing: Arm, change: Arm, count: int = 16) -> tuple[float, float]:
-    found = judge(SERVICES, [nothing] * count, [change] * count, usual_ratio=0.0)
+    found = judge(SERVICES, [nothing] * count, [change] * count, usual=USUAL)
     return found.effect.value, found.harm.value
 
 
@@ -70,8 +72,44 @@ def test_less_than_delta_is_noise() -> None:
 
 
 def test_recovery_in_the_last_moment_is_none() -> None:
-    assert recovery_s(arm(down_until_s=BINS * BIN_S - 10), 0.02) is None
-    assert recovery_s(arm(down_until_s=40), 0.02) == 40.0
+    assert recovery_s(arm(down_until_s=BINS * BIN_S - 10), USUAL) is None
+    assert recovery_s(arm(down_until_s=40), USUAL) == 40.0
+
+
+def test_what_a_journey_usually_loses_excuses_no_other_journey() -> None:
+    """A batch that has always failed by 40 %, beside a shop of which half fails now."""
+    batch = np.full((BINS, 1), 100.0)
+    down = arm(down_until_s=NEVER)
+    both = dataclasses.replace(
+        down, users=np.hstack([batch, down.users]), let_down=np.hstack([batch * 0.4, down.let_down])
+    )
+    assert recovery_s(both, np.array([0.4, 0.0])) is None
+    assert recovery_s(arm(down_until_s=NEVER), np.array([0.49])) == 0.0
+
+
+def test_a_small_service_that_is_dead_is_harmed() -> None:
+    nothing = dataclasses.replace(arm(down_until_s=NEVER), asked=np.full((BINS, 2), 0.5))
+    dead = dataclasses.replace(arm(down_until_s=40, bad_rps=0.5, bad_s=NEVER), asked=np.full((BINS, 2), 0.5))
+    assert verdict(nothing, dead)[1] == 1.0
+
+
+@pytest.mark.parametrize("part", ["let_down", "users", "bad", "asked"])
+def test_a_figure_that_is_none_is_not_well(part: str) -> None:
+    broken = arm(down_until_s=40)
+    getattr(broken, part)[3] = np.nan
+    for nothing, change in ((arm(down_until_s=NEVER), broken), (broken, arm(down_until_s=40))):
+        found = judge(SERVICES, [nothing] * 16, [change] * 16, usual=USUAL)
+        assert "broke down" in found.unseen
+        assert (found.effect.low, found.effect.high, found.replications) == (0.0, 1.0, 0)
+
+
+def test_a_journey_that_nobody_finishes_is_not_well() -> None:
+    nobody = dataclasses.replace(arm(down_until_s=0), users=np.zeros((BINS, 1)))
+    assert judge(SERVICES, [arm(down_until_s=NEVER)] * 16, [nobody] * 16, usual=USUAL).unseen
+
+
+def test_nothing_rehearsed_is_nothing_seen() -> None:
+    assert judge(SERVICES, [], [], usual=USUAL).unseen
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 16), (16, 16), (1, 16), (8, 16), (3, 6)])
