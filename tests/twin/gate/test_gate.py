@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,22 @@ from tests.small_shop import small_shop
 from twin.change.compile import compile_change
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
-from twin.gate.gate import Evidence, Gate, Settings
+from twin.gate.gate import Evidence, Gate, Settings, _Candidate, _Role, _settle
+from twin.gate.judge import Judgement, clopper_pearson
+from twin.gate.receipts import receipt_issuer
 from twin.gate.rehearsal import Rehearsal, rehearse
 from twin.ports.plant import Metric, Plant, Series, Telemetry
 from twin.ports.services import Judged, VerifyRequest
+from twin.receipt import KeyRole, load_signer, new_key, trust_key
 from twin.spec.change import Action, Change
-from twin.spec.errors import ApiError
+from twin.spec.errors import ApiError, PolicyDenied
 from twin.spec.fault import parse_fault
 from twin.spec.ids import ServiceId
 from twin.spec.incident import Incident
+from twin.spec.plan import ObjectRef
 from twin.spec.signal import Symptom, SymptomKind
 from twin.spec.units import ns
-from twin.spec.verdict import Outcome, StageVerdict
+from twin.spec.verdict import Outcome, Prediction, StageName, StageVerdict
 
 CALM_S = 400.0
 FAULT = parse_fault("bad_rollout(shop/cart, image=cart:v2, ratio=0.5)")
@@ -178,3 +183,74 @@ def test_one_process_or_two_give_the_same_bits() -> None:
     one, two = (rehearse(world, [plan], replications=range(1, 5), horizon_s=60.0, jobs=jobs) for jobs in (1, 2))
     assert bits(one) == bits(two)
     assert bits(one)[0] != bits(one)[5], "replications that are alike would make the comparison empty"
+
+
+def test_neither_words_nor_asking_again_draw_other_seeds() -> None:
+    world = _struck()
+    gate = Gate(small_shop(), plant_of(world), _policy(), settings=Settings(replications=2))
+    first = gate.verify(_request(world)).judged[0].verdict.seeds
+    world.run(ns(CALM_S + 121.0))
+    reworded = Change(actions=UNDO.actions, reason="please", requester="somebody else")
+    again = gate.verify(_request(world, reworded)).judged[0].verdict.seeds
+    assert first[0] == again[0]
+    plant_of(world, writes=True).kube.patch(
+        ObjectRef(kind="Deployment", name="cart", namespace="shop"), {("spec", "replicas"): 4}
+    )
+    assert gate.verify(_request(world)).judged[0].verdict.seeds[0] != first[0], "another base is another question"
+
+
+def test_what_is_effective_was_confirmed_on_replications_that_did_not_choose_it() -> None:
+    world = _struck()
+    verdict = _judge(plant_of(world), world).verdict
+    rehearsed = [stage for stage in verdict.stages if stage.stage is StageName.REHEARSAL]
+    assert rehearsed[-1].reason.startswith("on fresh replications: ")
+    assert verdict.reason == rehearsed[-1].reason
+    chose, *_, confirmed = verdict.seeds
+    assert abs(confirmed - chose) >= 8, "the two sets of replications overlap"
+
+
+@pytest.mark.requirement("R13")
+def test_nothing_is_signed_that_was_not_rehearsed(tmp_path: Path) -> None:
+    world = _struck()
+    plant = plant_of(world)
+    trust_key(new_key(tmp_path / "gate.key", "gate"), tmp_path / "trusted", KeyRole.GATE)
+    issue = receipt_issuer(
+        plant, small_shop(), load_signer(tmp_path / "gate.key"), policy_revision="0" * 64, median_error_ratio=None
+    )
+    for settings in (Settings(fleet=False), Settings(replications=8)):
+        gate = Gate(small_shop(), plant, _policy(), settings=settings, issue=issue)
+        with pytest.raises(PolicyDenied, match="a receipt needs at least 16"):
+            gate.verify(_request(world))
+
+
+def _judgement(**figures: Any) -> Judgement:
+    worked = Judgement(
+        effect=clopper_pearson(16, 16), harm=clopper_pearson(0, 16), recovered=16, recovered_alone=0, replications=16,
+        harmed=(), helped=(), prediction=Prediction(), sessions_lost=0, dropped=0, errors=(), absent=False, unseen="",
+    )  # fmt: skip
+    return replace(worked, **figures)
+
+
+@pytest.mark.parametrize(
+    ("role", "figures", "outcome"),
+    [
+        (_Role.BEST, {}, Outcome.EFFECTIVE),
+        (_Role.RIVAL, {"errors": ("no such session",), "absent": True}, Outcome.EFFECTIVE),
+        (_Role.RIVAL, {"errors": ("its roll-out is not done after 900 s",)}, Outcome.REJECTED),
+        (_Role.RIVAL, {"harm": clopper_pearson(6, 6), "replications": 6}, Outcome.REJECTED),
+        (_Role.FRESH, {"effect": clopper_pearson(9, 16)}, Outcome.INCONCLUSIVE),
+        (_Role.FRESH, {"unseen": "figures broke down"}, Outcome.INCONCLUSIVE),
+        (_Role.BEST, {"dropped": 1}, Outcome.REJECTED),
+        (_Role.BEST, {"sessions_lost": 50}, Outcome.REJECTED),
+        (_Role.BEST, {"effect": clopper_pearson(0, 16)}, Outcome.HARMLESS),
+    ],
+)
+def test_each_count_decides_as_it_should(role: _Role, figures: dict[str, Any], outcome: Outcome) -> None:
+    candidate = _Candidate(UNDO)
+    if role is not _Role.BEST:
+        _settle(candidate, _judgement(), role=_Role.BEST, reproduced=True, wall_s=0.0)
+    _settle(candidate, _judgement(**figures), role=role, reproduced=True, wall_s=0.0)
+    assert candidate.outcome is outcome
+    assert candidate.decisive is not None
+    last = candidate.stages[-1 if outcome is not Outcome.EFFECTIVE else 0]
+    assert candidate.decisive is last, "the reason that is told is not the one that decided"
