@@ -176,10 +176,10 @@ def _desk(gate: str, production: Production, plant: Plant, twin: Fleet) -> _Desk
             promoter=WatchedPromoter(writer, watch), verifier=audited, watch=watch, audited=audited, approving=None
         )
     keys = _keys()
+    calibration = calibrate(plant, window_s=min(WINDOW_S, production.scenario.calm_s))
     issue = receipt_issuer(
-        plant, twin, keys.gate, policy_revision=policy.revision,
-        median_error_ratio=_finite(calibrate(twin, plant).median_error_ratio),
-    )  # fmt: skip
+        plant, twin, keys.gate, policy_revision=policy.revision, median_error_ratio=calibration.median_error_ratio
+    )
     audited = AuditedVerifier(Gate(twin, plant, policy, settings=Settings(jobs=1), issue=issue), production, plant)
     seen = through(writable, production.scenario.observed, seed=production.seed)
     service = PromotionService(
@@ -255,10 +255,6 @@ def _mitigated(production: Production, onset_s: float) -> float | None:
 
 def _since(at_s: float | None, onset_s: float) -> float | None:
     return None if at_s is None else round(at_s - onset_s, 3)
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 # --- what all episodes of a process share: it holds no state of any -----------------------------------------

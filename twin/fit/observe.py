@@ -4,7 +4,7 @@ What each figure rests on:
 - rates and call ratios: measured, from traces' edges;
 - work a request needs: measured, by the utilisation law (busy cores / requests per second; Denning and
   Buzen 1978), shared among a service's operations by their own time in traces;
-- time-outs, retries, limits, probes: declared in the cluster's objects;
+- time-outs, retries, limits, probes, which calls can be done without: declared in the cluster's objects;
 - variability of work, start-up times, what only shows under stress: priors, with a wide spread.
 """
 
@@ -49,12 +49,15 @@ START_SPREAD: Final = 0.5
 SPREAD_MIN: Final = 0.01  # No telemetry is better than this.
 _ZONE = "topology.kubernetes.io/zone"
 _LIMITS = "twin.dev/limits"
+_OPTIONAL, _CANCELS = "twin.dev/optional", "twin.dev/cancels"
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
     timeout_s: float | None
     retry: Retry
+    optional: frozenset[str] = frozenset()  # "operation>called"
+    cancels: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,14 @@ class _Seen:
     window_s: float
 
 
-def observe(plant: Plant, *, window_s: float = WINDOW_S) -> Fleet:
-    """A twin of the plant as it was over the last `window_s`, with a belief for every figure.
+def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None = None) -> Fleet:
+    """A twin of the plant as it was over `window_s` up to `until_s` (Unix seconds; None: now), with a belief for
+    every figure. Objects are read as they are now.
 
     Raises Inconclusive if telemetry shows nothing to build from.
     """
-    seen = _look(plant, window_s)
+    until_s = plant.clock.now_s() if until_s is None else until_s
+    seen = _look(plant, window_s, until_s)
     routes = _routes(plant)
     scalers = {_id(o): o for o in plant.kube.list_objects("HorizontalPodAutoscaler")}
     budgets = {_id(o): o for o in plant.kube.list_objects("PodDisruptionBudget")}
@@ -97,13 +102,12 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S) -> Fleet:
         services=tuple(services),
         journeys=tuple(journeys),
         node_pools=_node_pools(plant),
-        epoch_s=int(plant.clock.now_s()),
+        epoch_s=int(until_s),
         beliefs=MappingProxyType(beliefs),
     )
 
 
-def _look(plant: Plant, window_s: float) -> _Seen:
-    end_s = plant.clock.now_s()
+def _look(plant: Plant, window_s: float, end_s: float) -> _Seen:
     start_s = end_s - window_s
     telemetry = plant.telemetry
     edges = list(telemetry.edges())
@@ -139,7 +143,7 @@ def _look(plant: Plant, window_s: float) -> _Seen:
 
 
 def _routes(plant: Plant) -> Mapping[tuple[str, str], _Route]:
-    """Time-out and retries by (caller label, callee id)."""
+    """What routes declare, by (caller label, callee id)."""
     routes = {}
     for obj in plant.kube.list_objects("HTTPRoute"):
         rule = obj["spec"]["rules"][0]
@@ -150,8 +154,16 @@ def _routes(plant: Plant) -> Mapping[tuple[str, str], _Route]:
         routes[(obj["metadata"]["labels"].get("twin.dev/caller", ""), callee)] = _Route(
             timeout_s=None if timeout is None else parse_duration_s(timeout),
             retry=Retry(retries=int(retry.get("attempts", 0)), backoff_s=parse_duration_s(retry.get("backoff", "0s"))),
+            optional=_listed(obj, _OPTIONAL),
+            cancels=_listed(obj, _CANCELS),
         )
     return routes
+
+
+def _listed(obj: KubeObject, annotation: str) -> frozenset[str]:
+    """The entries of a list in an annotation."""
+    text = (obj["metadata"].get("annotations") or {}).get(annotation, "")
+    return frozenset(entry.strip() for entry in text.split(",") if entry.strip())
 
 
 def _service(
@@ -243,6 +255,7 @@ def _calls(
                 calls.append(Publish(target=target, probability=probability))
                 continue
             route = routes.get((service.replace("/", "."), edge.id.callee), _Route(None, Retry()))
+            name = f"{operation}>{edge.id.callee_operation}"
             calls.append(
                 Call(
                     target=target,
@@ -250,6 +263,8 @@ def _calls(
                     timeout_s=route.timeout_s,
                     retry=route.retry,
                     group=edge.group,
+                    required=name not in route.optional,
+                    cancel=name in route.cancels,
                 )
             )
     return calls

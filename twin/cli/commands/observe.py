@@ -27,8 +27,9 @@ def command(prod: str, out: Path, window: str, as_json: bool) -> None:
     from twin.spec.units import parse_duration_s
 
     plant = plant_of(open_world(prod), name=Path(prod).stem)
-    twin = observe(plant, window_s=parse_duration_s(window))
-    fit = calibrate(twin, plant)
+    window_s = parse_duration_s(window)
+    twin = observe(plant, window_s=window_s)
+    fit = calibrate(plant, window_s=window_s)
     write_text(out, write_fleet(twin))
     sources = count_by_source(dict(twin.beliefs))
     counted = ", ".join(f"{count} {source}" for source, count in sources.items())

@@ -169,7 +169,7 @@ def set_stage(*, services: int, seed: int, out: Path, bar: StageProgress) -> Sta
     plant = plant_of(world, name="production")
     twin = observe(plant)
     bar.advance()
-    calibration = calibrate(twin, plant)
+    calibration = calibrate(plant)
     bar.advance()
     _make_keys(out / "home")
     return Stage(world=world, twin=twin, calibration=calibration, policy=policies.load(), out=out, seed=seed)

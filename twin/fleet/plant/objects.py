@@ -37,6 +37,8 @@ __all__ = [
 
 RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
 LIMITS_ANNOTATION: Final = "twin.dev/limits"
+OPTIONAL_ANNOTATION: Final = "twin.dev/optional"  # calls that their callers can do without
+CANCELS_ANNOTATION: Final = "twin.dev/cancels"  # calls whose work stops when the caller gives up
 REVISION: Final = "deployment.kubernetes.io/revision"
 
 
@@ -259,8 +261,31 @@ def route_object(world: World, caller: str, callee: ServiceId) -> KubeObject:
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
-        "metadata": _metadata(world, "HTTPRoute", namespace, name, version, labels={"twin.dev/caller": _label(caller)}),
+        "metadata": _metadata(
+            world,
+            "HTTPRoute",
+            namespace,
+            name,
+            version,
+            labels={"twin.dev/caller": _label(caller)},
+            annotations=_declared_calls(world, edges),
+        ),
         "spec": {"parentRefs": [{"kind": "Service", "name": callee.split("/", 1)[1]}], "rules": [rule]},
+    }
+
+
+def _declared_calls(world: World, edges: list[int]) -> dict[str, str]:
+    """What no trace of a calm day shows, as the owning team declares it: "operation>called, …"."""
+    network, traced = world.blueprint.network, world.blueprint.traced_edges
+    inside = [edge for edge in edges if network.edge_caller[edge] >= 0]
+    declared = {
+        OPTIONAL_ANNOTATION: [edge for edge in inside if not network.edge_required[edge]],
+        CANCELS_ANNOTATION: [edge for edge in inside if network.edge_cancel[edge]],
+    }
+    return {
+        name: ", ".join(sorted({f"{traced[e].id.caller_operation}>{traced[e].id.callee_operation}" for e in rows}))
+        for name, rows in declared.items()
+        if rows
     }
 
 
