@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from chaos.catalogue import compile_fault, complete, fault_type
 from twin.fit.cone import cone_of
+from twin.fit.since import Amendment, amendments_since, deploys_since
 from twin.fleet.perturbation import Deploy, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -28,9 +29,7 @@ from twin.spec.fault import Fault, Value
 from twin.spec.fleet import Fleet
 from twin.spec.ids import FaultKind, JourneyName, ServiceId, service_of
 from twin.spec.incident import Incident
-from twin.spec.plan import ObjectRef
 from twin.spec.program import calls_of
-from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S, ns
 from twin.spec.verdict import Suspect
 
@@ -70,6 +69,7 @@ class Scene:
     onset_s: float
     now_s: float
     replay: tuple[Timed, ...]
+    amendments: tuple[Amendment, ...]
     cone: tuple[ServiceId, ...]
     observed: Mapping[Metric, F64]  # (T, cone)
     usual: Mapping[JourneyName, float]  # share of users let down before the onset
@@ -82,6 +82,10 @@ class Scene:
         if fault is not None:
             onset_ns = ns(self.onset_s - self.fleet.epoch_s)
             world.inject(compile_fault(fault, self.fleet, start_ns=onset_ns))
+        kube = plant_of(world, writes=True).kube
+        for amendment in self.amendments:
+            world.run(ns(min(amendment.at_s, self.now_s) - self.fleet.epoch_s))
+            kube.patch(amendment.ref, amendment.fields)
         world.run(ns(self.now_s - self.fleet.epoch_s))
         return world
 
@@ -137,7 +141,8 @@ def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterabl
         fleet=dataclasses.replace(twin, epoch_s=int(epoch_s)),
         onset_s=onset_s,
         now_s=now_s,
-        replay=_deploys_since(twin, plant, epoch_s),
+        replay=deploys_since(twin, plant, epoch_s),
+        amendments=amendments_since(twin, plant, epoch_s),
         cone=cone,
         observed=MappingProxyType(observed),
         usual=MappingProxyType(_let_down_ratios(plant, onset_s - 300.0, onset_s - 15.0)),
@@ -326,28 +331,3 @@ def _let_down_ratios(plant: Plant, start_s: float, end_s: float) -> dict[Journey
     let_down = np.nansum(rate * bad, axis=0)
     ratios = np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0)
     return {JourneyName(user.caller_operation): float(ratio) for user, ratio in zip(users, ratios, strict=True)}
-
-
-def _deploys_since(twin: Fleet, plant: Plant, epoch_s: float) -> tuple[Timed, ...]:
-    """What production's owners rolled out since the twin was built, at the time when they did."""
-    when = {
-        signal.service: signal.at_s
-        for _, signal in plant.telemetry.signals(after=0)
-        if signal.kind is SignalKind.DEPLOY and signal.service is not None
-    }
-    replay = []
-    for service in twin.services:
-        if service.id not in when or when[service.id] < epoch_s:
-            continue
-        ref = ObjectRef(kind=service.kind.value, name=service.name, namespace=service.namespace)
-        container = plant.kube.get(ref)["spec"]["template"]["spec"]["containers"][0]
-        env = {e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}
-        changed = tuple(sorted((k, v) for k, v in env.items() if service.env.get(k) != v))
-        if container["image"] != service.image or changed:
-            replay.append(
-                Timed(
-                    what=Deploy(service=service.id, image=container["image"], env=changed),
-                    start_ns=round((when[service.id] - epoch_s) * NS_PER_S),
-                )
-            )
-    return tuple(replay)

@@ -1,0 +1,65 @@
+"""The twin is played with what production is set to now, whoever set it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.small_shop import small_shop
+from twin.fit.observe import observe
+from twin.fit.reproduce import set_scene
+from twin.fit.since import amendments_since
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.spec.fields import container_path
+from twin.spec.fleet import Fleet
+from twin.spec.ids import ServiceId
+from twin.spec.incident import Incident
+from twin.spec.plan import ObjectRef
+from twin.spec.signal import Symptom, SymptomKind
+from twin.spec.units import NS_PER_S, parse_bytes
+
+CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
+ROUTE = ObjectRef(kind="HTTPRoute", name="web--cart", namespace="shop")
+SCALER = ObjectRef(kind="HorizontalPodAutoscaler", name="catalog", namespace="shop")
+
+
+@pytest.fixture
+def observed() -> tuple[World, Fleet]:
+    world = World.build(small_shop(), seed=4)
+    world.run(400 * NS_PER_S)
+    return world, observe(plant_of(world))
+
+
+def test_nothing_changed_means_no_amendment(observed: tuple[World, Fleet]) -> None:
+    world, twin = observed
+    world.run_for(120 * NS_PER_S)
+    assert amendments_since(twin, plant_of(world), float(twin.epoch_s)) == ()
+
+
+def test_what_was_set_since_is_set_in_the_twin_at_its_time(observed: tuple[World, Fleet]) -> None:
+    world, twin = observed
+    kube = plant_of(world, writes=True).kube
+    kube.patch(ROUTE, {("spec", "rules", "[0]", "retry", "attempts"): 0})
+    kube.patch(SCALER, {("spec", "maxReplicas"): 11})
+    kube.patch(ObjectRef(kind="Node", name="a-1"), {("spec", "unschedulable"): True})
+    world.run_for(180 * NS_PER_S)
+    kube.patch(CART, {("spec", "replicas"): 5})
+    kube.patch(CART, {container_path("cart", "resources", "limits", "memory"): "512Mi"})
+    world.run_for(120 * NS_PER_S)
+    plant = plant_of(world, name="prod")
+    now_s = plant.clock.now_s()
+    symptom = Symptom(service=ServiceId("shop/cart"), kind=SymptomKind.ERRORS, value=0.5, usual=0.0)
+    scene = set_scene(twin, plant, Incident(id="1", title="t", onset_s=now_s - 100.0, symptoms=(symptom,)))
+    at_s = {amendment.ref.kind: amendment.at_s for amendment in scene.amendments if amendment.ref == CART}
+    assert at_s["Deployment"] == pytest.approx(now_s - 120.0, abs=16.0), "within a scrape of when it was scaled"
+    played = plant_of(scene.play(None)).kube
+    for ref, path in (
+        (CART, ("spec", "replicas")), (ROUTE, ("spec", "rules")), (SCALER, ("spec", "maxReplicas")),
+    ):  # fmt: skip
+        ours, theirs = played.get(ref), plant.kube.get(ref)
+        for part in path:
+            ours, theirs = ours[part], theirs[part]
+        assert ours == theirs, ref
+    limits = played.get(CART)["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert parse_bytes(limits["memory"]) == 512 * 2**20
+    assert played.get(ObjectRef(kind="Node", name="a-1"))["spec"].get("unschedulable") is True

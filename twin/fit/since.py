@@ -1,0 +1,164 @@
+"""What production's owners, and our own promotions, have changed since the twin was built.
+
+The twin's services are played with what production is set to now, or a verdict would be about a fleet that is no
+more. New builds and settings are deployed at the time when they were (an event says when); replicas change when the
+metrics say that they did. Of routes, autoscalers, limits and cordons nothing says when: they are taken as they are
+from the beginning. What the other Ops adapters hold (shed load) cannot be read and is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from twin.fleet.perturbation import Deploy, Timed
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.ports.plant import KubeApi, KubeObject, Metric, Plant
+from twin.spec.errors import BadInput, NotFound
+from twin.spec.fields import FieldPath, container_path, get_field
+from twin.spec.fleet import Fleet, Service
+from twin.spec.ids import ServiceId
+from twin.spec.plan import ObjectRef
+from twin.spec.signal import SignalKind
+from twin.spec.units import NS_PER_S, parse_bytes, parse_cores, parse_duration_s
+
+__all__ = ["Amendment", "amendments_since", "deploys_since"]
+
+_RULE: Final = ("spec", "rules", "[0]")
+_ROUTE_FIELDS: Final[tuple[FieldPath, ...]] = (
+    (*_RULE, "timeouts", "request"),
+    (*_RULE, "retry", "attempts"),
+    (*_RULE, "retry", "backoff"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """Fields of one of the twin's objects that are to be as production's are, from `at_s` (Unix seconds) on."""
+
+    at_s: float
+    ref: ObjectRef
+    fields: Mapping[FieldPath, Any]
+
+
+def deploys_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Timed, ...]:
+    """New images and environments, at the time when they were rolled out; times from the twin's epoch `since_s`."""
+    when = _deployed_at_s(plant)
+    replay = []
+    for service in twin.services:
+        if service.id not in when or when[service.id] < since_s:
+            continue
+        container = plant.kube.get(_workload(service))["spec"]["template"]["spec"]["containers"][0]
+        env = {e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}
+        changed = tuple(sorted((k, v) for k, v in env.items() if service.env.get(k) != v))
+        if container["image"] != service.image or changed:
+            replay.append(
+                Timed(
+                    what=Deploy(service=service.id, image=container["image"], env=changed),
+                    start_ns=round((when[service.id] - since_s) * NS_PER_S),
+                )
+            )
+    return tuple(replay)
+
+
+def amendments_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Amendment, ...]:
+    """What else differs between the twin's objects and production's, earliest first. Raises ApiError."""
+    ours = plant_of(World.build(twin, seed=0)).kube
+    found = [*_workloads(twin, ours, plant, since_s), *_routes(ours, plant, since_s), *_nodes(ours, plant, since_s)]
+    return tuple(sorted(found, key=lambda amendment: (amendment.at_s, amendment.ref)))
+
+
+def _workloads(twin: Fleet, ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    when = _deployed_at_s(plant)
+    for service in twin.services:
+        ref = _workload(service)
+        mine, theirs = ours.get(ref), plant.kube.get(ref)
+        limits = _differing(mine, theirs, [container_path(service.name, "resources", g, r) for g, r in _RESOURCES])
+        if limits:
+            yield Amendment(max(when.get(service.id, since_s), since_s), ref, limits)
+        if service.autoscaling is None:
+            replicas = _differing(mine, theirs, [("spec", "replicas")])
+            if replicas:
+                yield Amendment(_scaled_at_s(plant, service.id, since_s), ref, replicas)
+            continue
+        scaler = ObjectRef(kind="HorizontalPodAutoscaler", name=service.name, namespace=service.namespace)
+        try:
+            bounds = _differing(
+                ours.get(scaler), plant.kube.get(scaler), [("spec", "minReplicas"), ("spec", "maxReplicas")]
+            )
+        except NotFound:
+            continue  # It was taken away meanwhile; a World cannot do without one that it was built with.
+        if bounds:
+            yield Amendment(since_s, scaler, bounds)
+
+
+_RESOURCES: Final = tuple((group, resource) for group in ("requests", "limits") for resource in ("cpu", "memory"))
+
+
+def _routes(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    theirs = {_ref(obj): obj for obj in plant.kube.list_objects("HTTPRoute")}
+    for mine in ours.list_objects("HTTPRoute"):
+        ref = _ref(mine)
+        if ref in theirs and (fields := _differing(mine, theirs[ref], _ROUTE_FIELDS)):
+            yield Amendment(since_s, ref, fields)
+
+
+def _nodes(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    cordoned = {obj["metadata"]["name"] for obj in plant.kube.list_objects("Node") if obj["spec"].get("unschedulable")}
+    for mine in ours.list_objects("Node"):
+        if mine["metadata"]["name"] in cordoned:
+            yield Amendment(since_s, _ref(mine), {("spec", "unschedulable"): True})
+
+
+def _differing(
+    mine: KubeObject, theirs: KubeObject, paths: list[FieldPath] | tuple[FieldPath, ...]
+) -> dict[FieldPath, Any]:
+    return {
+        path: wanted
+        for path in paths
+        if _plain(path, get_field(mine, path)) != _plain(path, wanted := get_field(theirs, path))
+    }
+
+
+def _plain(path: FieldPath, value: Any) -> Any:
+    """A figure that can be compared: "1Gi" and "1024Mi" are one amount, "0s" and nothing one back-off."""
+    try:
+        if path[-1] in ("cpu", "memory") and value is not None:
+            return parse_cores(str(value)) if path[-1] == "cpu" else parse_bytes(str(value))
+        if path[-1] in ("request", "backoff") and value is not None:
+            return parse_duration_s(str(value)) or None
+    except BadInput:
+        return value
+    return value or None
+
+
+def _scaled_at_s(plant: Plant, service: ServiceId, since_s: float) -> float:
+    """When the number of replicas that is wanted became what it is, as the metrics show it."""
+    series = plant.telemetry.series(Metric.WANTED_REPLICAS, [service], start_s=since_s, end_s=plant.clock.now_s())
+    if series.times_s.size == 0:
+        return since_s
+    wanted = series.values[:, 0]
+    other = np.flatnonzero(wanted != wanted[-1])
+    if other.size == 0:
+        return since_s
+    return float(series.times_s[min(int(other[-1]) + 1, wanted.size - 1)])
+
+
+def _deployed_at_s(plant: Plant) -> dict[ServiceId, float]:
+    return {
+        signal.service: signal.at_s
+        for _, signal in plant.telemetry.signals(after=0)
+        if signal.kind is SignalKind.DEPLOY and signal.service is not None
+    }
+
+
+def _workload(service: Service) -> ObjectRef:
+    return ObjectRef(kind=service.kind.value, name=service.name, namespace=service.namespace)
+
+
+def _ref(obj: KubeObject) -> ObjectRef:
+    return ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace=obj["metadata"].get("namespace", ""))
