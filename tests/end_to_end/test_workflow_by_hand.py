@@ -141,7 +141,7 @@ def test_refusals_write_nothing_and_say_why(twin: Shell) -> None:
     (twin.folder / "moved").mkdir()
     moved = twin.folder / "moved/prod.world"
     moved.write_bytes(before)
-    glass = twin.change("glass.yaml", "set_env", "shop/cart", name="LOG", value="debug")
+    glass = twin.change("glass.yaml", "set_resources", "shop/cart", cpu_limit="3")
     twin("break-glass", glass, "--prod", "moved/prod.world", "--name", "ana", "--reason", "now")
     changed = moved.read_bytes()
     assert "drifted" in twin("promote", "undo.json", "--prod", "moved/prod.world", code=6)
