@@ -23,7 +23,7 @@ from twin.fleet.perturbation import Deploy, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.plant import Metric, Plant
-from twin.spec.errors import TwinError
+from twin.spec.errors import Inconclusive, TwinError
 from twin.spec.fault import Fault, Value
 from twin.spec.fleet import Fleet
 from twin.spec.ids import FaultKind, ServiceId, service_of
@@ -45,6 +45,7 @@ SHARPNESS: Final = 12.0
 SEED: Final = 1
 COINCIDENCE: Final = 0.1
 COINCIDENCE_S: Final = 90.0
+SEEN_MIN_RATIO: Final = 0.5  # of the values of each metric that is compared
 
 # Each metric, how to compare it, and how far apart two honest runs may lie.
 _SCALES: Final[tuple[tuple[Metric, str, float], ...]] = (
@@ -115,11 +116,14 @@ def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterabl
     """Take the incident's cone, what changed since the twin was built, and what production shows. `targets`
     (of hypotheses and changes) belong to the cone too; those that are no services are passed over.
 
+    Raises Inconclusive if production's telemetry has holes where the incident is, and ApiError.
+
     The twin's clock is set to production's scrapes, so that the two are compared scrape by scrape.
     """
     now_s = plant.clock.now_s()
     twin = cone_of(twin, [*incident.services, *_services_named(twin, targets)])
     cone = _watched(twin, incident)
+    _require_sight(plant, cone, incident.onset_s, now_s)
     probe = plant.telemetry.series(Metric.REQUESTS_RPS, cone[:1], start_s=now_s - 3600.0, end_s=now_s)
     onset_s = _onset(plant, incident, cone, now_s)
     before = probe.times_s[probe.times_s <= onset_s - LEAD_S]
@@ -138,6 +142,19 @@ def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterabl
         observed=MappingProxyType(observed),
         usual_ratio=_let_down_ratio(plant, onset_s - 300.0, onset_s - 15.0),
     )
+
+
+def _require_sight(plant: Plant, cone: Sequence[ServiceId], start_s: float, end_s: float) -> None:
+    """What was not seen fits every hypothesis equally well, and so must fit none."""
+    for metric, _, _ in _SCALES:
+        values = plant.telemetry.series(metric, cone, start_s=start_s - 1.0, end_s=end_s).values
+        seen_ratio = float(np.isfinite(values).mean()) if values.size else 0.0
+        if seen_ratio < SEEN_MIN_RATIO:
+            raise Inconclusive(
+                "cannot reproduce the incident",
+                f"production's {metric} is missing in {1.0 - seen_ratio:.0%} of the scrapes since the onset",
+                "mend the telemetry of the services concerned, and ask again",
+            )
 
 
 def reproduce(

@@ -45,6 +45,7 @@ class Blueprint:
     liveness_period_ns: I64  # (S,) 0: no probe
     liveness_timeout_s: F64
     liveness_threshold: I64
+    cpu_target_ratio: F64  # (S,) of the autoscaler; inf: none
     node_names: tuple[NodeName, ...]
     node_index: dict[NodeName, int]
     node_zone: I64  # (N,) index into zones
@@ -140,6 +141,7 @@ def lay_out(fleet: Fleet) -> Blueprint:
         liveness_period_ns=np.array([ns(p.period_s) if p else 0 for p in live], dtype=np.int64),
         liveness_timeout_s=np.array([p.timeout_s if p else 1.0 for p in live]),
         liveness_threshold=np.array([p.failure_threshold if p else 3 for p in live], dtype=np.int64),
+        cpu_target_ratio=np.array([s.autoscaling.cpu_target_ratio if s.autoscaling else np.inf for s in services]),
         node_names=tuple(names),
         node_index={name: i for i, name in enumerate(names)},
         node_zone=np.array(zone, dtype=np.int64),

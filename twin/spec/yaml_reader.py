@@ -369,6 +369,8 @@ def _problem_of(error: yaml.MarkedYAMLError, text: str, first_line: int) -> Prob
     line = first_line + (min(mark.line, last) if mark is not None else 0)
     reason = error.problem or error.context or "the text breaks off"
     next_step = "correct the indentation or quote the text"
+    if "nesting depth" in reason:  # Newer parsers stop by themselves before a bound of ours is reached.
+        return Problem(line, f"nested more than {DEPTH_MAX} deep", "flatten the file")
     if "cannot start any token" in reason:
         next_step = "indent with spaces, never with tabs, and quote text that starts with @ or `"
     return Problem(line, f"this is not YAML: {reason}", next_step)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,12 +52,11 @@ def test_the_second_of_two_equal_keys_is_refused_and_both_lines_named() -> None:
     assert problem('{"a": 1,\n"a": 2}').line == 2
 
 
+@pytest.mark.timeout(20)  # The guard is against minutes, not a measurement.
 def test_ten_lines_do_not_become_a_billion_values() -> None:
     rows = ["a0: &a0 [1,2,3,4,5,6,7,8,9,10]"]
     rows += [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    start = time.perf_counter()
     assert "aliases expand" in problem("\n".join(rows)).message
-    assert time.perf_counter() - start < 1.0
 
 
 @pytest.mark.parametrize("text", ["a: &x [1, *x]", "a: &x {b: *x}", "&x [*x]"])

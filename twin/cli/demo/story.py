@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from agent.driver import Episode
+from agent.core.words import change_text
+from agent.driver import Episode, Moment
 from agent.pager import render_page
 from twin.cli.demo.stage import Stage
 from twin.fleet.plant import plant_of
 from twin.ports.plant import Metric
-from twin.ports.services import Judged, Verification
+from twin.ports.services import Judged, Promoted, Verification
 from twin.receipt import read
 from twin.spec.canonical import plain
-from twin.spec.change import action_text
-from twin.spec.fault import fault_text
 from twin.spec.fleet import Source
 from twin.spec.ids import ServiceId, service_of
 from twin.spec.program import Step, calls_of
 from twin.spec.receipt import receipt_digest
-from twin.spec.verdict import Outcome
+from twin.spec.verdict import Outcome, Verdict
 
 __all__ = ["incident_dossier", "tell_incident", "tell_stage"]
 
 
-SUSPECTS_SHOWN: Final = 3
+COLUMNS: Final = 100
+LABEL_COLUMNS: Final = 20  # clock and label
+WEIGHT_SHOWN: Final = 0.01
 
 Say = Callable[[str], None]
 
@@ -51,41 +52,103 @@ def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
     alerts = [m for m in episode.moments if m.kind == "signal" and m.data.get("kind") == "alert"]
     if alerts:
         more = f"      +{len(alerts) - 1} alerts" if len(alerts) > 1 else ""
-        say(f"{_clock(alerts[0].at_s)}  alert     {_cut(alerts[0].text, 60)}{more}")
+        _at(say, alerts[0].at_s, "alert", alerts[0].text.removeprefix("alert ") + more)
     if episode.incidents:
         context = episode.incidents[0]
-        opened = episode.detected_at_s or episode.started_s
-        scope = f"{len(alerts)} alerts, {len(context.incident.services)} services"
-        say(f'{_clock(opened)}  incident  #{number} "{_cut(context.incident.title, 48)}"  {scope}')
-    for kind, word in (("recalled", "recalled"), ("diagnosed", "thinks")):
-        moment = next((m for m in episode.moments if m.kind == kind), None)
-        if moment is not None:
-            say(f"{_clock(moment.at_s)}  {word:<9} {_cut(moment.text, 78)}")
+        opened_s = episode.detected_at_s or episode.started_s
+        seen = sum(alert.at_s <= opened_s for alert in alerts)
+        title = _cut(context.incident.title, 48)
+        _at(say, opened_s, "incident", f'#{number} "{title}"      {seen} alerts → 1 incident')
+    for moment in _first(episode, "recalled"):
+        _at(say, moment.at_s, "recalled", _fitting(moment.text.split(" · "), COLUMNS - LABEL_COLUMNS))
+    for moment in _first(episode, "diagnosed"):
+        kinds = [text.partition(",")[0].replace("(", " ").rstrip(")") for text in moment.text.split(" · ")]
+        _at(say, moment.at_s, "thinks of", _fitting(kinds, COLUMNS - LABEL_COLUMNS))
     for _, verification in episode.verifications[:1]:
-        tell_verification(verification, say)
+        _tell_verification(episode, verification, say)
     for _, promotion in episode.promotions:
-        moment = next(m for m in episode.moments if m.kind == "promoted")
-        observed = f", observed {promotion.observed_recovery_s:.0f} s" if promotion.observed_recovery_s else ""
-        predicted = _predicted_s(episode)
-        told = f"predicted {predicted:.0f} s" if predicted is not None else "no prediction"
-        how = f"{promotion.outcome}, {promotion.reason}"
-        say(f"{_clock(moment.at_s)}  promoted  {promotion.promotion_id}: {how}   {told}{observed}")
+        _tell_promotion(episode, promotion, say)
     for page in episode.pages[:1]:
+        say("nothing that may be promoted: handed to a human")
         for line in render_page(page).splitlines():
             say(line)
 
 
-def tell_verification(verification: Verification, say: Say) -> None:
+def _tell_verification(episode: Episode, verification: Verification, say: Say) -> None:
     """Suspects on one line, then a line a candidate with the figures that decided."""
-    shown = (
-        f"{fault_text(s.fault) if s.fault else 'none of these'} {s.weight:.2f}"
-        for s in verification.suspects[:SUSPECTS_SHOWN]
-    )
-    say(f"          suspects  {_cut(' · '.join(shown), 88)}")
+    at_s = episode.verdict_at_s or episode.started_s
+    suspects = [
+        f"{f'{s.fault.kind} {s.fault.target}' if s.fault else 'none of these'} {s.weight:.2f}"
+        for s in verification.suspects
+        if s.weight >= WEIGHT_SHOWN or s.fault is None
+    ]
+    _at(say, at_s, "suspects", _fitting(suspects, COLUMNS - LABEL_COLUMNS))
     replications = max((j.verdict.replications for j in verification.judged), default=0)
-    say(f"          rehearsed {len(verification.judged)} candidates on the twin, {replications} paired runs each")
+    _at(say, at_s, "rehearsed", f"{len(verification.judged)} candidates on the twin, {replications} paired runs each")
     for judged in verification.judged:
-        say(f"  {_cut(_what(judged), 34):<34} {judged.verdict.outcome.upper():<12} {_cut(_why(judged), 50)}")
+        name = _cut(_what_briefly(judged), 37)
+        say(f"  {name:<37} {judged.verdict.outcome.upper():<10} {_cut(_why(judged), 50)}")
+
+
+def _tell_promotion(episode: Episode, promotion: Promoted, say: Say) -> None:
+    """The receipt it rested on, who approved, how it went, and what would have been without."""
+    promoted = next(m for m in episode.moments if m.kind == "promoted")
+    judged = _promoted_candidate(episode, promoted)
+    verdict = None if judged is None else judged.verdict
+    if judged is not None and judged.receipt is not None:
+        receipt = read(judged.receipt)
+        name, plan = receipt_digest(receipt)[:8], _cut(_what_briefly(judged), 42)
+        minutes = (receipt.expires_s - receipt.issued_s) / 60.0
+        told = f'{name}…  valid {minutes:.0f} min, {receipt.evidence_level}, plan "{plan}"'
+        _at(say, episode.verdict_at_s or float(receipt.issued_s), "receipt", told)
+        if receipt.approvals_needed:
+            _at(say, episode.first_write_at_s or promoted.at_s, "approved", "by the demo's stand-in for a human")
+    predicted = verdict.prediction.recovery_s if verdict else None
+    figures = [f"predicted {predicted.value:.0f} s" if predicted else "", ""]
+    if promotion.observed_recovery_s is not None:
+        figures[1] = f"observed {promotion.observed_recovery_s:.0f} s"
+    _at(say, promoted.at_s, "promoted", f"{promotion.outcome}, {promotion.reason}   {', '.join(filter(None, figures))}")
+    if episode.mitigated_at_s is not None and episode.detected_at_s is not None:
+        down_s = episode.mitigated_at_s - episode.detected_at_s
+        _at(
+            say,
+            episode.ended_s,
+            "closed",
+            f"well again {down_s:.0f} s after the incident was opened; {_without(verdict)}",
+        )
+
+
+def _promoted_candidate(episode: Episode, promoted: Moment) -> Judged | None:
+    wanted = str(promoted.data.get("change", ""))
+    judged = [j for _, verification in episode.verifications for j in verification.judged if j.receipt is not None]
+    return next((j for j in judged if _what(j) == wanted), None)
+
+
+def _without(verdict: Verdict | None) -> str:
+    """What the rehearsal's arm without the change came to at its end."""
+    if verdict is None or not verdict.prediction.nothing_rps:
+        return "without a fix: not known"
+    left = verdict.prediction.nothing_rps[-1]
+    return f"without a fix: {left:.0f} users/s let down, no end" if left >= 0.5 else "without a fix: over too"
+
+
+def _first(episode: Episode, kind: str) -> list[Moment]:
+    return [m for m in episode.moments if m.kind == kind][:1]
+
+
+def _at(say: Say, at_s: float, label: str, text: str) -> None:
+    say(_cut(f"{_clock(at_s)}  {label:<10}{text}", COLUMNS))
+
+
+def _fitting(parts: Sequence[str], width: int) -> str:
+    """As many of the parts as fit on a line, each once."""
+    told = ""
+    for part in dict.fromkeys(parts):
+        longer = f"{told} · {part}" if told else part
+        if len(longer) > width:
+            break
+        told = longer
+    return told or _cut(parts[0], width)
 
 
 def incident_dossier(stage: Stage, episode: Episode, *, number: int, title: str) -> dict[str, Any]:
@@ -147,7 +210,15 @@ def _callees(step: Step) -> list[ServiceId]:
 
 
 def _what(judged: Judged) -> str:
-    return ", ".join(action_text(action) for action in judged.change.actions)
+    return change_text(judged.change)
+
+
+def _what_briefly(judged: Judged) -> str:
+    """The first action without namespace and parameters' names, and how many more."""
+    first, *more = judged.change.actions
+    what = first.kind.replace("terminate", "end").replace("_", " ")
+    values = (f" {k}={v:g}" if isinstance(v, float) else f" {v}" for k, v in sorted(first.parameters.items()))
+    return f"{what} {first.target.split('/')[-1]}{''.join(values)}" + (f" +{len(more)} more" if more else "")
 
 
 def _why(judged: Judged) -> str:
@@ -159,17 +230,10 @@ def _why(judged: Judged) -> str:
         )
     if verdict.harmed:
         worst = verdict.harmed[0]
-        where = f"+{worst.worst_rps:.0f} failures/s at {worst.service} for {worst.minutes:.0f} min"
-        return f"{where}, {len(verdict.harmed)} harmed"
+        others = len(verdict.harmed) - 1
+        more = f", {others} more" if others else ""
+        return f"+{worst.worst_rps:.0f} failures/s at {worst.service.split('/')[1]} for {worst.minutes:.0f} min{more}"
     return verdict.reason
-
-
-def _predicted_s(episode: Episode) -> float | None:
-    for _, verification in episode.verifications:
-        for judged in verification.judged:
-            if judged.verdict.outcome is Outcome.EFFECTIVE and judged.verdict.prediction.recovery_s is not None:
-                return judged.verdict.prediction.recovery_s.value
-    return None
 
 
 def _receipt(envelope: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -38,33 +38,30 @@ class AutoscalerSystem:
         return int(state.autoscale_due_ns.min())
 
     def step(self, state: State, now_ns: int) -> None:
-        for service in np.flatnonzero(state.autoscale_due_ns <= now_ns):
-            state.autoscale_due_ns[service] += PERIOD_NS
-            self._scale(state, int(service), now_ns)
+        due = np.flatnonzero(state.autoscale_due_ns <= now_ns)
+        state.autoscale_due_ns[due] += PERIOD_NS
+        target = self._blueprint.cpu_target_ratio[due]
+        ready = np.bincount(state.pod_service[state.pod_ready], minlength=state.wanted.size)[due]
+        looks = np.isfinite(target) & (ready > 0)
+        due, target, ready = due[looks], target[looks], ready[looks]
+        ratio = state.cpu_utilisation[due] / target
+        wanted = state.wanted[due]
+        asked = np.where(np.abs(ratio - 1.0) <= TOLERANCE_RATIO, wanted, np.ceil(ready * ratio).astype(np.int64))
+        asked = np.minimum(np.maximum(asked, state.autoscale_min[due]), state.autoscale_max[due])
+        fewer = asked < wanted
+        state.autoscale_low_since_ns[due[~fewer]] = NEVER_NS
+        first = fewer & (state.autoscale_low_since_ns[due] == NEVER_NS)
+        state.autoscale_low_since_ns[due[first]] = now_ns
+        quiet = fewer & ~first & (now_ns - state.autoscale_low_since_ns[due] >= STABLE_NS)
+        for i in np.flatnonzero(quiet | (asked > wanted)):
+            self._scale(state, int(due[i]), int(asked[i]), now_ns)
 
-    def _scale(self, state: State, service: int, now_ns: int) -> None:
-        scaling = self._blueprint.fleet.services[service].autoscaling
-        ready = int((state.pod_ready & (state.pod_service == service)).sum())
-        if scaling is None or ready == 0:
-            return
-        ratio = float(state.cpu_utilisation[service]) / scaling.cpu_target_ratio
+    def _scale(self, state: State, service: int, asked: int, now_ns: int) -> None:
         wanted = int(state.wanted[service])
-        asked = wanted if abs(ratio - 1.0) <= TOLERANCE_RATIO else int(np.ceil(ready * ratio))
-        asked = min(max(asked, int(state.autoscale_min[service])), int(state.autoscale_max[service]))
-        if asked >= wanted:
-            state.autoscale_low_since_ns[service] = NEVER_NS
-        elif state.autoscale_low_since_ns[service] == NEVER_NS:
-            state.autoscale_low_since_ns[service] = now_ns
-            return
-        elif now_ns - int(state.autoscale_low_since_ns[service]) < STABLE_NS:
-            return
-        if asked == wanted:
-            return
         state.wanted[service] = asked
         state.service_version[service] = state.new_version()
         state.reconcile_due_ns[service] = now_ns
         push(
             self._blueprint, state, kind=SignalKind.EVENT, service=service, reason="SuccessfulRescale",
-            text=f"autoscaler: {wanted} → {asked} replicas at {ratio * scaling.cpu_target_ratio:.0%} cpu",
-            now_ns=now_ns,
+            text=f"autoscaler: {wanted} → {asked} replicas at {state.cpu_utilisation[service]:.0%} cpu", now_ns=now_ns,
         )  # fmt: skip

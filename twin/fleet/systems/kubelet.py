@@ -139,6 +139,8 @@ class KubeletSystem:
 
 def memory_bytes(blueprint: Blueprint, state: State, now_ns: int) -> np.ndarray:
     """Resident memory of each service's largest pod, (S,)."""
+    if not state.template_leak.any():
+        return blueprint.memory_base
     grown = np.zeros(blueprint.memory_base.size)
     alive = np.flatnonzero((state.pod_phase == Phase.RUNNING) | (state.pod_phase == Phase.STARTING))
     leak = state.template_leak[state.pod_template[alive]]

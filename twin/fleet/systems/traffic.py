@@ -6,17 +6,19 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 import numpy as np
+from numba import njit
 
 from twin.fleet.blueprint import Blueprint
 from twin.fleet.state import NEVER_NS, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.systems.pools import DARK_SPEED
-from twin.fleet.traffic.engine import Sample, TrafficEngine
+from twin.fleet.traffic.engine import F64, I64, Sample, TrafficEngine
 from twin.spec.units import NS_PER_S
 
 __all__ = ["TICK_NS", "TrafficSystem"]
 
 TICK_NS: Final = NS_PER_S
+NOBODY_WAITS: Final = 1e-9  # requests
 
 Observer = Callable[[int, Sample], None]
 
@@ -36,14 +38,14 @@ class TrafficSystem:
         self._base_rate_rps = np.array([journey.rate_rps for journey in blueprint.fleet.journeys])
         self._op_service = network.op_service
         self._station_service = network.station_service
-        self._probed = (blueprint.readiness_period_ns > 0) | (blueprint.liveness_period_ns > 0)
-        patience = np.full(self._probed.size, np.inf)
+        patience = np.full(blueprint.readiness_period_ns.size, np.inf)
         for period, timeout in (
             (blueprint.readiness_period_ns, blueprint.readiness_timeout_s),
             (blueprint.liveness_period_ns, blueprint.liveness_timeout_s),
         ):
             patience = np.where(period > 0, np.minimum(patience, timeout), patience)
         self._patience_s = patience
+        self._answered, self._ready = np.zeros(patience.size), np.zeros(patience.size)
 
     def next_due(self, state: State) -> int:
         return state.tick_due_ns
@@ -60,21 +62,53 @@ class TrafficSystem:
             observe(now_ns + TICK_NS, sample)
 
     def _measure_waits(self, state: State, sample: Sample, now_ns: int) -> None:
-        """Little's law: wait = queue / throughput. No throughput with a queue: nobody is ever served."""
-        size = state.wait_s.size
-        queue = np.bincount(self._station_service, sample.station_queue, size)
         conditions = state.conditions
-        queue[conditions.pool_service[conditions.pool_speed <= DARK_SPEED]] = 0.0  # Dark pods' queue is nobody's wait.
-        waiting = queue > 1e-9
-        state.wait_s[:] = 0.0
-        if waiting.any():
-            done = np.bincount(self._op_service, sample.op_ok + sample.op_failed, size)[waiting] / sample.dt_s
-            state.wait_s[waiting] = np.where(done > 0.0, queue[waiting] / np.maximum(done, 1e-12), np.inf)
-            impatient = self._probed & (state.wait_s > self._patience_s) & (state.probe_due_ns == NEVER_NS)
-            if impatient.any():
-                state.probe_due_ns[impatient] = now_ns + TICK_NS
-        state.cpu_utilisation[:] = 0.0
-        weight = conditions.pool_ready
-        total = np.bincount(conditions.pool_service, weight, size)
-        used = np.bincount(conditions.pool_service, weight * sample.pool_utilisation, size)
-        np.divide(used, total, out=state.cpu_utilisation, where=total > 0.0)
+        _measure(
+            self._station_service, sample.station_queue, self._op_service, sample.op_ok, sample.op_failed,
+            conditions.pool_service, conditions.pool_speed, conditions.pool_ready, sample.pool_utilisation,
+            sample.dt_s, self._answered, self._ready, state.wait_s, state.cpu_utilisation,
+        )  # fmt: skip
+        _wake_prober(state.wait_s, self._patience_s, now_ns + TICK_NS, state.probe_due_ns)
+
+
+@njit(cache=True, fastmath=False)
+def _wake_prober(wait_s: F64, patience_s: F64, due_ns: int, out_probe_due_ns: I64) -> None:
+    """Have probed where a request waits for longer than a probe would. patience_s: (S,) inf: not probed."""
+    for s in range(wait_s.shape[0]):
+        if wait_s[s] > patience_s[s] and out_probe_due_ns[s] == NEVER_NS:
+            out_probe_due_ns[s] = due_ns
+
+
+@njit(cache=True, fastmath=False)
+def _measure(
+    station_service: I64, station_queue: F64, op_service: I64, op_ok: F64, op_failed: F64, pool_service: I64,
+    pool_speed: F64, pool_ready: F64, pool_utilisation: F64, dt_s: float, answered: F64, ready: F64,
+    out_wait_s: F64, out_utilisation: F64,
+) -> None:  # fmt: skip
+    """How long a request waits at each service, and how much of its cpu is used.
+
+    Little's law: wait = queue / throughput. No throughput with a queue: nobody is ever served. answered,
+    ready: (S,) work space. out_wait_s, out_utilisation: (S,).
+    """
+    for s in range(out_wait_s.shape[0]):
+        out_wait_s[s] = 0.0
+        out_utilisation[s] = 0.0
+        answered[s] = 0.0
+        ready[s] = 0.0
+    for k in range(station_queue.shape[0]):
+        out_wait_s[station_service[k]] += station_queue[k]
+    for o in range(op_ok.shape[0]):
+        answered[op_service[o]] += op_ok[o] + op_failed[o]
+    for p in range(pool_ready.shape[0]):
+        s = pool_service[p]
+        ready[s] += pool_ready[p]
+        out_utilisation[s] += pool_ready[p] * pool_utilisation[p]
+        if pool_speed[p] <= DARK_SPEED:
+            out_wait_s[s] = 0.0  # Dark pods' queue is nobody's wait.
+    for s in range(out_wait_s.shape[0]):
+        if out_wait_s[s] > NOBODY_WAITS:
+            rate = answered[s] / dt_s
+            out_wait_s[s] = out_wait_s[s] / max(rate, 1e-12) if rate > 0.0 else np.inf
+        else:
+            out_wait_s[s] = 0.0
+        out_utilisation[s] = out_utilisation[s] / ready[s] if ready[s] > 0.0 else 0.0

@@ -96,8 +96,11 @@ def evaluate(blueprint: Blueprint, state: State, scrape: Scrape, now_ns: int) ->
     warm = now_ns >= WARM_UP_NS
     for row, rule in enumerate(RULES):
         firing = rule.fires(metrics, state, limits) & warm
+        fired = state.alert_since_ns[row] != NEVER_NS
+        if not (firing.any() or fired.any() or state.alert_on[row].any()):
+            continue  # As nearly always: nothing fires, nothing has to be resolved.
         quiet &= ~firing
-        new = firing & (state.alert_since_ns[row] == NEVER_NS)
+        new = firing & ~fired
         state.alert_since_ns[row, new] = now_ns
         raised = firing & ~state.alert_on[row] & (now_ns - state.alert_since_ns[row] >= rule.wait_ns)
         over = ~firing & state.alert_on[row]
@@ -110,10 +113,8 @@ def evaluate(blueprint: Blueprint, state: State, scrape: Scrape, now_ns: int) ->
         return  # The first minute is no example of anything.
     latency, rate = metrics[Metric.LATENCY_P99_S], metrics[Metric.REQUESTS_RPS]
     for usual, seen in ((state.usual_latency_s, latency), (state.usual_rate_rps, rate)):
-        first = quiet & (usual == 0.0)
-        usual[first] = seen[first]
-        later = quiet & ~first
-        usual[later] += USUAL_WEIGHT * (seen[later] - usual[later])
+        weight = np.where(usual == 0.0, 1.0, USUAL_WEIGHT) * quiet
+        usual += weight * (seen - usual)
 
 
 def _announce(

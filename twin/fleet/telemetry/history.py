@@ -54,14 +54,24 @@ def _add_operations(arrivals: F64, ok: F64, failed: F64, rejected: F64, mean: F6
 
 
 @njit(cache=True, fastmath=False)
-def _add_edges(issued: F64, bad: F64, mean: F64, call_ok: F64, call_failed: F64, out: F64) -> None:
+def _add_edges(
+    issued: F64, failed: F64, rejected: F64, timed_out: F64, mean: F64, call_ok: F64, call_failed: F64, out: F64
+) -> None:
     """out (5, E): attempts, bad attempts, call latency × calls, calls well, calls failed for good."""
     for e in range(issued.shape[0]):
         out[0, e] += issued[e]
-        out[1, e] += bad[e]
+        out[1, e] += failed[e] + rejected[e] + timed_out[e]
         out[2, e] += mean[e] * (call_ok[e] + call_failed[e])
         out[3, e] += call_ok[e]
         out[4, e] += call_failed[e]
+
+
+@njit(cache=True, fastmath=False)
+def _add_stations(busy: F64, capacity: F64, out_busy: F64, out_capacity: F64) -> None:
+    """All (K,)."""
+    for k in range(busy.shape[0]):
+        out_busy[k] += busy[k]
+        out_capacity[k] += capacity[k]
 
 
 @dataclass(slots=True)
@@ -79,10 +89,11 @@ class Accumulator:
             sample.op_arrivals, sample.op_ok, sample.op_failed, sample.op_rejected,
             sample.op_latency_mean_s, sample.op_latency_p99_s, self.operations,
         )  # fmt: skip
-        bad = sample.edge_failed + sample.edge_rejected + sample.edge_timed_out
-        _add_edges(sample.edge_issued, bad, sample.call_latency_mean_s, sample.call_ok, sample.call_failed, self.edges)
-        self.station_busy += sample.station_busy
-        self.station_capacity += sample.station_capacity
+        _add_edges(
+            sample.edge_issued, sample.edge_failed, sample.edge_rejected, sample.edge_timed_out,
+            sample.call_latency_mean_s, sample.call_ok, sample.call_failed, self.edges,
+        )  # fmt: skip
+        _add_stations(sample.station_busy, sample.station_capacity, self.station_busy, self.station_capacity)
         self.ticks += 1
 
     def clear(self) -> None:
@@ -139,17 +150,16 @@ class History:
         arrivals, _ok, bad, latency, p99, answers = by_service
         busy = running.station_busy / elapsed_s
         usage = _ratio(running.station_busy, running.station_capacity)
-        cpu = np.zeros(usage.size, dtype=np.bool_)
-        cpu[network.service_cpu] = True
+        usage[network.service_cpu] = 0.0
         pool_usage = np.zeros(size)
-        np.maximum.at(pool_usage, network.station_service[~cpu], usage[~cpu])
+        np.maximum.at(pool_usage, network.station_service, usage)
         ready = np.bincount(state.pod_service[state.pod_ready], minlength=size)
         rows = {
             Metric.REQUESTS_RPS: arrivals / elapsed_s,
             Metric.ERROR_RATIO: _ratio(bad, arrivals).clip(0.0, 1.0),
             Metric.LATENCY_MEAN_S: _ratio(latency, answers).clip(max=LATENCY_MAX_S),
             Metric.LATENCY_P99_S: _ratio(p99, answers).clip(max=LATENCY_MAX_S),
-            Metric.CPU_CORES: np.bincount(network.station_service[cpu], busy[cpu], size),
+            Metric.CPU_CORES: busy[network.service_cpu],
             Metric.CPU_UTILISATION_RATIO: state.cpu_utilisation,
             Metric.POOL_UTILISATION_RATIO: pool_usage,
             Metric.MEMORY_BYTES: memory_bytes(self.blueprint, state, now_ns),
@@ -179,8 +189,11 @@ def _by_service(op_service: I64, row: F64, size: int) -> F64:
     return np.bincount(op_service, row, size).astype(np.float64, copy=False)
 
 
+@njit(cache=True, fastmath=False)
 def _ratio(part: F64, whole: F64) -> F64:
     """part / whole, 0 where there is nothing."""
-    out = np.zeros_like(part, dtype=np.float64)
-    np.divide(part, whole, out=out, where=whole > 0.0)
+    out = np.zeros(part.shape[0])
+    for i in range(part.shape[0]):
+        if whole[i] > 0.0:
+            out[i] = part[i] / whole[i]
     return out

@@ -3,6 +3,9 @@
 Every operation becomes an outcome row (moments.py); every edge the shares and times that its ledger uses
 in the next tick. Where all goes well a short cut adds cumulants; elsewhere the program is walked with
 frames, one for each Hold or Cached that is open.
+
+An operation's row stands while its service is at rest (forward.py) and no callee's row has moved. A row that
+comes out within REST_TOLERANCE of what stands has not moved, and what stands is kept.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ from twin.fleet.traffic.state import (
     C_MARGINAL,
     C_MEAN,
     C_P99,
+    CALL_MEAN,
+    CALL_P99,
     CALM_SHARE,
     E_FAIL,
     E_FLIGHT,
@@ -54,30 +59,25 @@ from twin.fleet.traffic.state import (
     E_OK,
     E_PASS,
     E_ZOMBIE_S,
+    I8,
     I32,
     M_HOLD,
     M_HOLD_MARGINAL,
     M_LATE,
-    O_CALLING,
     O_HOT,
-    T_CALL_OK,
+    O_STALE,
+    TIME_MEAN,
+    TIME_P50,
+    TIME_P99,
     V_CV2,
     V_MEAN,
     V_TIMEOUT,
-    X_CALL_MEAN,
-    X_CALL_P99,
-    X_FLIGHT,
     X_ISSUED,
-    X_OK,
-    Y_MEAN,
-    Y_P50,
-    Y_P99,
 )
 
 __all__ = ["sweep_backward"]
 
 Z_P99: Final = 2.3263478740408408
-NOTHING: Final = -1.0  # to settle
 STEADY: Final = 0.02  # coming and leaving requests are alike, to within this ratio
 
 
@@ -94,20 +94,21 @@ def _evaluate_edge(
     calm: F64,
     edges: F64,
     attempt: F64,
-    out_call: F64,
+    out_row: F64,
     out_edge: F64,
+    out_call: F64,
 ) -> float:
     """How attempts and calls on an edge end now; returns how far that is from what the tick assumed.
 
-    out_call: (ROW,). attempt: (24,) work space.
+    out_row: (ROW,). attempt: (24,) work space.
     """
     if timeout_s - delay_s > calm[callee, C_CERTAIN] and edges[E_HOT, e] == 0.0:
-        _calm_call(callee, delay_s, calm, out_call)
-        edges[E_MEAN, e] = out_call[1]
+        _calm_call(callee, delay_s, calm, out_row)
+        edges[E_MEAN, e] = out_row[1]
         edges[E_FAIL, e] = 0.0
         edges[E_PASS, e] = 1.0
-        out_edge[X_CALL_MEAN, e] = out_call[1]
-        out_edge[X_CALL_P99, e] = calm[callee, C_P99] + delay_s
+        out_call[CALL_MEAN, e] = out_row[1]
+        out_call[CALL_P99, e] = calm[callee, C_P99] + delay_s
         return 0.0
     assumed_ok = 1.0
     assumed_mean = edges[E_MEAN, e]
@@ -116,11 +117,11 @@ def _evaluate_edge(
     marginal = rows[callee, 16]
     if calm[callee, C_CERTAIN] < np.inf:  # Calm, but we are impatient, or in trouble's aftermath.
         marginal = calm[callee, C_MARGINAL]
-        _calm_call(callee, 0.0, calm, out_call)
-        attempt_outcome(out_call, timeout_s, delay_s, attempt)
+        _calm_call(callee, 0.0, calm, out_row)
+        attempt_outcome(out_row, timeout_s, delay_s, attempt)
     else:
         attempt_outcome(rows[callee], timeout_s, delay_s, attempt)
-    call_outcome(attempt, retries, backoff_s, marginal * (1.0 - attempt[3]), out_call)
+    call_outcome(attempt, retries, backoff_s, marginal * (1.0 - attempt[3]), out_row)
     edges[E_HOT, e] = 1.0
     edges[E_MEAN, e] = attempt[4]
     edges[E_OK, e] = attempt[0]
@@ -128,10 +129,10 @@ def _evaluate_edge(
     edges[E_OK + 2, e] = attempt[2]
     edges[E_OK + 3, e] = attempt[3]
     edges[E_ZOMBIE_S, e] = attempt[5]
-    edges[E_FAIL, e] = out_call[18] if failing else 0.0
-    edges[E_PASS, e] = out_call[17] if failing else out_call[17] + out_call[18]
-    out_edge[X_CALL_MEAN, e] = out_call[0] * out_call[1] + out_call[4] * out_call[5] + out_call[9]
-    out_edge[X_CALL_P99, e] = _row_quantile(0.99, out_call)
+    edges[E_FAIL, e] = out_row[18] if failing else 0.0
+    edges[E_PASS, e] = out_row[17] if failing else out_row[17] + out_row[18]
+    out_call[CALL_MEAN, e] = out_row[0] * out_row[1] + out_row[4] * out_row[5] + out_row[9]
+    out_call[CALL_P99, e] = _row_quantile(0.99, out_row)
     if out_edge[X_ISSUED, e] + edges[E_FLIGHT, e] < 1e-6:
         return 0.0
     off: float = max(abs(attempt[0] - assumed_ok), 0.1 * abs(attempt[4] - assumed_mean) / (attempt[4] + 0.1))
@@ -139,19 +140,19 @@ def _evaluate_edge(
 
 
 @inlined
-def _calm_call(callee: int, delay_s: float, calm: F64, out_call: F64) -> None:
+def _calm_call(callee: int, delay_s: float, calm: F64, out_row: F64) -> None:
     """The outcome row of a call on a calm operation, with `delay_s` on the way."""
     r1 = calm[callee, C_MEAN]
     r2 = calm[callee, C_MEAN + 1]
     r3 = calm[callee, C_MEAN + 2]
     for i in range(ROW):
-        out_call[i] = 0.0
-    out_call[0] = 1.0
-    out_call[17] = 1.0
-    out_call[1] = r1 + delay_s
-    out_call[2] = r2 + delay_s * (2.0 * r1 + delay_s)
-    out_call[3] = r3 + delay_s * (3.0 * r2 + delay_s * (3.0 * r1 + delay_s))
-    out_call[16] = calm[callee, C_MARGINAL]
+        out_row[i] = 0.0
+    out_row[0] = 1.0
+    out_row[17] = 1.0
+    out_row[1] = r1 + delay_s
+    out_row[2] = r2 + delay_s * (2.0 * r1 + delay_s)
+    out_row[3] = r3 + delay_s * (3.0 * r2 + delay_s * (3.0 * r1 + delay_s))
+    out_row[16] = calm[callee, C_MARGINAL]
 
 
 @kernel
@@ -185,7 +186,7 @@ def _lose(frame: F64, share: float, after_s: float) -> None:
 
 @kernel
 def sweep_backward(
-    dt_s: float,
+    tolerance: float,
     # The network.
     service_order: I64,
     op_start: I64,
@@ -213,8 +214,6 @@ def sweep_backward(
     queue_start: I64,
     queue_servers: F64,
     content_start: I64,
-    plan: I64,
-    plan_figures: F64,
     # State, and work space.
     queues: F64,
     edges: F64,
@@ -223,67 +222,88 @@ def sweep_backward(
     rows: F64,
     calm: F64,
     groups: F64,
+    rest: I8,
+    moved: I8,
     frames: F64,
     calls: F64,
     attempt: F64,
     # What happened.
     out_edge: F64,
-    out_trouble: F64,
-    out_op: F64,
+    out_call: F64,
+    out_time: F64,
     journeys: int,
-) -> tuple[float, bool]:
+) -> tuple[float, bool, int]:
     """Find how requests end and how long they take, callees before callers.
 
     rows: (O, ROW) outcomes; calm: (O, C_WIDTH) instead, where an operation is calm. groups: (C, G_WIDTH).
-    frames: (D, ROW). calls: (n, ROW) for the widest operation, and one spare at the end. Other shapes as
-    in sweep_forward. Returns how far the forward sweep's assumptions were off, and whether any edge is in
-    trouble.
+    rest: (S,), moved: (O,) whether a row is another than after the last sweep. frames: (D, ROW). calls:
+    (n, ROW) for the widest operation, and one spare at the end. Other shapes as in sweep_forward.
+    out_call: (CALL_ROWS, E), out_time: (TIME_ROWS, O), left as they are where nothing moved.
+    Returns how far the forward sweep's assumptions were off, whether any edge is in trouble, and how many
+    rows moved.
     """
     spare = calls.shape[0] - 1
     unsettled = 0.0
     hot = False
+    moves = 0
     for at in range(service_order.shape[0] - 1, -1, -1):
-        if plan[at, 0] >= 0 and ops[plan[at, 0], O_CALLING] >= 0.0 and _conclude_calm(
-            at, plan, plan_figures, edge_callee, edge_probability, edge_timeout_s, edge_delay_s, queues,
-            edges, calm, dt_s, ops, out_edge, out_trouble, out_op,
-        ):  # fmt: skip
-            continue
         service = service_order[at]
         first_pool = pool_start[service]
         pools = pool_start[service + 1] - first_pool
         ready = 0.0
         for p in range(first_pool, first_pool + pools):
             ready += pool_ready[p]
+        resting = rest[service] != 0
         for o in range(op_start[service + 1] - 1, op_start[service] - 1, -1):
-            plain = pools == 1 and ready > 0.0 and ops[o, O_HOT] == 0.0 and op_shed_ratio[o] == 0.0
-            if plain and pool_error_ratio[first_pool] == 0.0 and _evaluate_calm(
-                o, first_pool, code_start, codes, code_x, edge_callee, edge_probability,
-                visit_station, visits, pool_speed,
-                edge_timeout_s, edge_delay_s, queue_start, content_start, queues, edges, contents, calm,
-                groups, frames, calls, out_edge, out_op,
-            ):  # fmt: skip
-                continue
-            row = rows[o]
-            calm[o, C_CERTAIN] = np.inf
             first = edge_start[o]
-            ops[o, O_HOT] = 0.0
-            for e in range(first, edge_start[o + 1]):
+            last = edge_start[o + 1]
+            if resting and ops[O_STALE, o] == 0.0 and ops[O_HOT, o] == 0.0:
+                stands = True
+                for e in range(first, last):
+                    if moved[edge_callee[e]] != 0:
+                        stands = False
+                        break
+                if stands:
+                    moved[o] = 0
+                    continue
+            ops[O_STALE, o] = 0.0
+            plain = pools == 1 and ready > 0.0 and ops[O_HOT, o] == 0.0 and op_shed_ratio[o] == 0.0
+            if plain and pool_error_ratio[first_pool] == 0.0:
+                fine, holds_moved = _evaluate_calm(
+                    o, first_pool, tolerance, code_start, codes, code_x, edge_callee, edge_probability,
+                    visit_station, visits, pool_speed,
+                    edge_timeout_s, edge_delay_s, queue_start, content_start, queues, edges, contents, calm,
+                    groups, moved, frames, calls, out_call, out_time,
+                )  # fmt: skip
+                if holds_moved or not fine:
+                    rest[service] = 0
+                if fine:
+                    moves += moved[o]
+                    continue
+            row = rows[o]
+            certain_before = calm[o, C_CERTAIN]
+            calm[o, C_CERTAIN] = np.inf
+            holds_moved = False
+            ops[O_HOT, o] = 0.0
+            for e in range(first, last):
                 failing = edge_required[e] != 0 and edge_publish[e] == 0
                 off = _evaluate_edge(
                     e, edge_callee[e], edge_timeout_s[e], edge_delay_s[e], edge_retries[e], edge_backoff_s[e],
-                    failing, rows, calm, edges, attempt, calls[e - first], out_edge,
+                    failing, rows, calm, edges, attempt, calls[e - first], out_edge, out_call,
                 )  # fmt: skip
                 if edges[E_HOT, e] != 0.0:
-                    ops[o, O_HOT] = 1.0
+                    ops[O_HOT, o] = 1.0
                     unsettled = max(unsettled, off)
                     hot = True
             for i in range(ROW):
                 row[i] = 0.0
             if ready <= 0.0:
                 row[12] = 1.0
-                out_op[Y_MEAN, o] = 0.0
-                out_op[Y_P50, o] = 0.0
-                out_op[Y_P99, o] = 0.0
+                out_time[TIME_MEAN, o] = 0.0
+                out_time[TIME_P50, o] = 0.0
+                out_time[TIME_P99, o] = 0.0
+                moved[o] = 1
+                moves += 1
                 continue
             for pool in range(pools):
                 p = first_pool + pool
@@ -365,9 +385,9 @@ def sweep_backward(
                         if queues[queue_start[visit_station[codes[pc, 1]]], Q_LEAD] != 0.0 or body[20] != 0.0:
                             unsettled = max(unsettled, abs(held_s - contents[m, M_HOLD]) / (held_s + 1e-3))
                             hot = True
-                        contents[m, M_HOLD] = held_s
-                        contents[m, M_HOLD + 1] = max(second - mean * mean, 0.0)
-                        contents[m, M_HOLD_MARGINAL] = body[16]
+                        variance = max(second - mean * mean, 0.0)
+                        if _note_hold(m, held_s, variance, body[16], tolerance, contents):
+                            holds_moved = True
                         depth -= 1
                         frame = frames[depth]
                         compose(frame, 1.0, body, True)
@@ -385,16 +405,19 @@ def sweep_backward(
                     pc += 1
                 close_frame(frame, calls[spare])
                 _mix_in(row, share, calls[spare])
-            _finish_row(o, row, calm, out_op)
+            moved[o] = _finish_row(o, row, certain_before, tolerance, calm, out_time)
+            moves += moved[o]
+            if holds_moved or ops[O_HOT, o] != 0.0 or calm[o, C_CERTAIN] == np.inf:
+                rest[service] = 0
     for j in range(journeys):
         off = _evaluate_edge(
             j, edge_callee[j], edge_timeout_s[j], edge_delay_s[j], edge_retries[j], edge_backoff_s[j], True,
-            rows, calm, edges, attempt, calls[spare], out_edge,
+            rows, calm, edges, attempt, calls[spare], out_edge, out_call,
         )  # fmt: skip
         if edges[E_HOT, j] != 0.0:
             unsettled = max(unsettled, off)
             hot = True
-    return unsettled, hot
+    return unsettled, hot, moves
 
 
 @inlined
@@ -411,9 +434,37 @@ def _mix_in(row: F64, share: float, part: F64) -> None:
     row[20] += share * part[20]
 
 
+@inlined
+def _stands(o: int, r1: float, r2: float, marginal: float, tolerance: float, calm: F64) -> bool:
+    """Whether a calm operation's duration is what it was: raw moments, and the marginal duration."""
+    return bool(
+        abs(r1 - calm[o, C_MEAN]) <= tolerance * r1
+        and abs(r2 - calm[o, C_MEAN + 1]) <= tolerance * r2
+        and abs(marginal - calm[o, C_MARGINAL]) <= tolerance * (marginal + r1)
+    )
+
+
+@inlined
+def _note_hold(m: int, mean: float, variance: float, marginal: float, tolerance: float, contents: F64) -> bool:
+    """Write down for how long a Hold is kept, if it moved; says whether it did."""
+    moved = bool(
+        abs(mean - contents[m, M_HOLD]) > tolerance * mean
+        or abs(variance - contents[m, M_HOLD + 1]) > tolerance * (variance + mean * mean)
+        or abs(marginal - contents[m, M_HOLD_MARGINAL]) > tolerance * (marginal + mean)
+    )
+    if moved:
+        contents[m, M_HOLD] = mean
+        contents[m, M_HOLD + 1] = variance
+        contents[m, M_HOLD_MARGINAL] = marginal
+    return moved
+
+
 @kernel
-def _finish_row(o: int, row: F64, calm: F64, out_op: F64) -> None:
-    """Shares and conditional moments, the certain time-out, and what the sample says of the operation."""
+def _finish_row(o: int, row: F64, certain_before: float, tolerance: float, calm: F64, out_time: F64) -> int:
+    """Shares and conditional moments, the certain time-out, and what the sample says of the operation.
+
+    Returns 1 if the row has moved.
+    """
     for at in (0, 4):
         if row[at] > 1e-12:
             for i in range(at + 1, at + 4):
@@ -426,92 +477,31 @@ def _finish_row(o: int, row: F64, calm: F64, out_op: F64) -> None:
     p99 = max(_row_quantile(0.99, row), p50)
     steady = abs(row[17] - 1.0) <= STEADY and abs(row[20]) <= STEADY * row[1]
     if row[0] >= 1.0 - CALM_SHARE and steady:
+        if certain_before < np.inf and _stands(o, row[1], row[2], row[16], tolerance, calm):
+            calm[o, C_CERTAIN] = certain_before
+            return 0
         calm[o, C_CERTAIN] = row[1] + CERTAIN_SIGMAS * sqrt(max(row[2] - row[1] * row[1], 0.0))
         calm[o, C_MEAN] = row[1]
         calm[o, C_MEAN + 1] = row[2]
         calm[o, C_MEAN + 2] = row[3]
         calm[o, C_MARGINAL] = row[16]
         calm[o, C_P99] = p99
-    out_op[Y_MEAN, o] = mean
-    out_op[Y_P50, o] = p50
-    out_op[Y_P99, o] = p99
+    out_time[TIME_MEAN, o] = mean
+    out_time[TIME_P50, o] = p50
+    out_time[TIME_P99, o] = p99
+    return 1
 
 
 @inlined
-def _conclude_calm(
-    at: int,
-    plan: I64,
-    plan_figures: F64,
-    edge_callee: I32,
-    edge_probability: F64,
-    edge_timeout_s: F64,
-    edge_delay_s: F64,
-    queues: F64,
-    edges: F64,
-    calm: F64,
-    dt_s: float,
-    ops: F64,
-    out_edge: F64,
-    out_trouble: F64,
-    out_op: F64,
-) -> bool:
-    """The backward half of the forward sweep's short cut: settle its calls, and add up their time."""
-    o = plan[at, 0]
-    q = plan[at, 1]
-    s = plan_figures[at, 0]
-    variance = s * s * (2.0 * plan_figures[at, 1] - 1.0)
-    k1 = queues[q, Q_WAIT] + s
-    k2 = queues[q, Q_WAIT + 1] + variance
-    k3 = queues[q, Q_WAIT + 2] + 2.0 * variance * s * (2.0 * plan_figures[at, 1] - 1.0)
-    marginal = queues[q, Q_MARGINAL]
-    expected = ops[o, O_CALLING] / dt_s
-    drawn = ops[o, O_CALLING + 1]
-    ops[o, O_CALLING] = NOTHING
-    short_s = 0.1 * dt_s
-    fine = True
-    for e in range(plan[at, 3], plan[at, 4]):
-        callee = edge_callee[e]
-        delay = edge_delay_s[e]
-        p = edge_probability[e]
-        r1 = calm[callee, C_MEAN]
-        r2 = calm[callee, C_MEAN + 1]
-        r3 = calm[callee, C_MEAN + 2]
-        if delay != 0.0:
-            r3 += delay * (3.0 * r2 + delay * (3.0 * r1 + delay))
-            r2 += delay * (2.0 * r1 + delay)
-            r1 += delay
-        if not edge_timeout_s[e] - delay > calm[callee, C_CERTAIN]:
-            fine = False
-            edges[E_MEAN, e] = r1
-        # settle_calm_edge, once more: a call here would double the time of the loop.
-        issued = drawn * p
-        whole = edges[E_FLIGHT, e] + issued
-        after = min(expected * p * r1, whole)
-        if r1 > short_s:
-            after = whole * r1 / (r1 + dt_s)
-        edges[E_FLIGHT, e] = after
-        out_edge[X_ISSUED, e] = issued
-        out_edge[X_OK, e] = whole - after
-        out_edge[X_FLIGHT, e] = after
-        out_edge[X_CALL_MEAN, e] = r1
-        out_edge[X_CALL_P99, e] = calm[callee, C_P99] + delay
-        m1 = p * r1
-        m2 = p * r2
-        k1 += m1
-        k2 += m2 - m1 * m1
-        k3 += p * r3 - m1 * (3.0 * m2 - 2.0 * m1 * m1)
-        marginal += p * calm[callee, C_MARGINAL]
-    if out_trouble.shape[1] > 0:
-        for e in range(plan[at, 3], plan[at, 4]):
-            out_trouble[T_CALL_OK, e] = out_edge[X_OK, e]
-    if fine:
-        _note_calm(o, k1, k2, k3, marginal, calm, out_op)
-    return fine
-
-
-@inlined
-def _note_calm(o: int, k1: float, k2: float, k3: float, marginal: float, calm: F64, out_op: F64) -> None:
-    """Write down a calm operation's duration, by cumulants, for its callers and for the sample."""
+def _note_calm(
+    o: int, k1: float, k2: float, k3: float, marginal: float, tolerance: float, calm: F64, moved: I8, out_time: F64
+) -> None:
+    """Write down a calm operation's duration, by cumulants, for its callers and for the sample, if it moved."""
+    r2 = k2 + k1 * k1
+    if calm[o, C_CERTAIN] < np.inf and _stands(o, k1, r2, marginal, tolerance, calm):
+        moved[o] = 0
+        return
+    moved[o] = 1
     # As in `quantile`, with its square root and divisions shared.
     sigma = sqrt(k2)
     p50 = k1
@@ -524,20 +514,21 @@ def _note_calm(o: int, k1: float, k2: float, k3: float, marginal: float, calm: F
         p50 = max(k1 + unit * (middle * middle * middle - 1.0), 0.0)
         p99 = max(k1 + unit * (high * high * high - 1.0), 0.0)
     calm[o, C_MEAN] = k1
-    calm[o, C_MEAN + 1] = k2 + k1 * k1
+    calm[o, C_MEAN + 1] = r2
     calm[o, C_MEAN + 2] = k3 + k1 * (3.0 * k2 + k1 * k1)
     calm[o, C_MARGINAL] = marginal
     calm[o, C_CERTAIN] = k1 + CERTAIN_SIGMAS * sigma
     calm[o, C_P99] = p99
-    out_op[Y_MEAN, o] = k1
-    out_op[Y_P50, o] = p50
-    out_op[Y_P99, o] = p99
+    out_time[TIME_MEAN, o] = k1
+    out_time[TIME_P50, o] = p50
+    out_time[TIME_P99, o] = p99
 
 
 @inlined
 def _evaluate_calm(
     o: int,
     p: int,
+    tolerance: float,
     code_start: I64,
     codes: I64,
     code_x: F64,
@@ -555,14 +546,16 @@ def _evaluate_calm(
     contents: F64,
     calm: F64,
     groups: F64,
+    moved: I8,
     frames: F64,
     calls: F64,
-    out_edge: F64,
-    out_op: F64,
-) -> bool:
+    out_call: F64,
+    out_time: F64,
+) -> tuple[bool, bool]:
     """How an operation with one pool does where all goes well; False, and nothing decided, where it may not.
 
-    With one class of requests, time adds up in cumulants: k1, k2, k3, and the marginal duration.
+    With one class of requests, time adds up in cumulants: k1, k2, k3, and the marginal duration. Returns
+    also whether it keeps a Hold for another time than before.
     """
     k1 = 0.0
     k2 = 0.0
@@ -571,6 +564,7 @@ def _evaluate_calm(
     depth = 0
     pc = code_start[o]
     fine = True
+    holds_moved = False
     while fine:
         kind = codes[pc, 0]
         if kind in (CALLS, GROUP, PUBLISHES):
@@ -578,7 +572,7 @@ def _evaluate_calm(
             for e in range(first, codes[pc, 2]):
                 callee = edge_callee[e]
                 delay = edge_delay_s[e]
-                if not edge_timeout_s[e] - delay > calm[callee, C_CERTAIN]:
+                if not edge_timeout_s[e] - delay > calm[callee, C_CERTAIN] or edges[E_HOT, e] != 0.0:
                     fine = False
                     break
                 r1 = calm[callee, C_MEAN]
@@ -589,8 +583,9 @@ def _evaluate_calm(
                     r2 += delay * (2.0 * r1 + delay)
                     r1 += delay
                 prob = edge_probability[e]
-                out_edge[X_CALL_MEAN, e] = r1
-                out_edge[X_CALL_P99, e] = calm[callee, C_P99] + delay
+                edges[E_MEAN, e] = r1
+                out_call[CALL_MEAN, e] = r1
+                out_call[CALL_P99, e] = calm[callee, C_P99] + delay
                 if kind == GROUP:
                     calls[e - first, 0] = 1.0
                     calls[e - first, 1] = r1
@@ -636,10 +631,11 @@ def _evaluate_calm(
         elif kind == END_HOLD:
             depth -= 1
             m = content_start[codes[pc, 1]]
-            contents[m, M_HOLD] = k1 - frames[depth, 0]
-            contents[m, M_HOLD + 1] = k2 - frames[depth, 1]
-            contents[m, M_HOLD_MARGINAL] = marginal - frames[depth, 2]
+            mean = k1 - frames[depth, 0]
             contents[m, M_LATE] = 0.0
+            variance = k2 - frames[depth, 1]
+            if _note_hold(m, mean, variance, marginal - frames[depth, 2], tolerance, contents):
+                holds_moved = True
         elif kind == CACHED:
             frames[depth, 0] = k1
             frames[depth, 1] = k2
@@ -664,5 +660,5 @@ def _evaluate_calm(
             break
         pc += 1
     if fine:
-        _note_calm(o, k1, k2, k3, marginal, calm, out_op)
-    return fine
+        _note_calm(o, k1, k2, k3, marginal, tolerance, calm, moved, out_time)
+    return fine, holds_moved

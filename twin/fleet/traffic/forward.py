@@ -4,6 +4,11 @@ A service is done in four steps. Its operations take in what has come; each flow
 the next station and joins what waits there; each station's queue advances, and whoever leaves walks on;
 at last every edge's ledger is settled, and the attempts go to their callees.
 
+In calm most services stand still: as much is expected as in the last tick, and their queues are where
+such a flow keeps them. Only the draws differ, and they pass straight through. Such a service is *at rest*
+and takes a short cut (`_flow_at_rest`) until something moves. If nothing moves in the whole fleet, a tick
+is `drift`: every service at rest, without looking.
+
 Letters of shapes: as in network.py, and (P,) pools, (Q,) queues (one a pool and station, or one a
 service and station), (M,) contents (one a pool and visit).
 """
@@ -16,42 +21,36 @@ from typing import Final
 import numpy as np
 
 from twin.fleet.traffic.engine import F64, I64
-from twin.fleet.traffic.erlang import POINTS
 from twin.fleet.traffic.jit import inlined, kernel
 from twin.fleet.traffic.ledger import settle_calm_edge, settle_edge
 from twin.fleet.traffic.network import CACHED, CALLS, END, END_CACHED, END_HOLD, GROUP, PUBLISHES
 from twin.fleet.traffic.queues import (
-    CALM_UTILISATION,
     PASS_MAX,
     PASS_MIN,
-    Q_AGE,
     Q_ARRIVAL,
-    Q_BLOCK,
     Q_BUSY,
-    Q_FLOW,
     Q_IMPATIENT,
-    Q_LEAD,
     Q_LET_IN,
-    Q_MARGINAL,
     Q_NUMBER,
+    Q_OFF,
     Q_PASS,
     Q_SCV,
     Q_SERVICE,
     Q_TAKEN,
     Q_VARIANCE,
-    Q_WAIT,
-    Q_Y,
     STATIONARY,
     step_queue,
 )
 from twin.fleet.traffic.state import (
     C_MEAN,
+    E_EXPECTED,
     E_FAIL,
     E_FLIGHT,
     E_HOT,
     E_MEAN,
     E_PASS,
     E_ZOMBIE,
+    I8,
     I32,
     M_CAME,
     M_DOOMED,
@@ -59,24 +58,30 @@ from twin.fleet.traffic.state import (
     M_HOLD_MARGINAL,
     M_LATE,
     M_NUMBER,
-    O_CALLING,
     O_CAME,
     O_CANCEL,
     O_CUT,
     O_HOT,
+    O_KNOWN,
     O_LOST,
     RESIDUE,
+    REST_NUMBER,
+    STATION_BUSY,
+    STATION_CAPACITY,
+    STATION_QUEUE,
     T_CALL_OK,
     V_CV2,
     V_MEAN,
     V_TIMEOUT,
+    X_ISSUED,
+    X_OK,
     Y_CAME,
     Y_FAILED,
     Y_OK,
     Y_REJECTED,
 )
 
-__all__ = ["sweep_forward"]
+__all__ = ["drift", "sweep_forward"]
 
 NOBODY: Final = 1e-30  # requests: too few to take an average over
 TAKEN_MAX: Final = 0.9  # of an operation's requests, by cancellation in one tick
@@ -99,10 +104,10 @@ def _take_in(
     code: int,
 ) -> int:
     """Let an operation's arrivals in at the door; pushes one flow a pool."""
-    expected = ops[o, O_CAME]
-    drawn = ops[o, O_CAME + 1]
-    ops[o, O_CAME] = 0.0
-    ops[o, O_CAME + 1] = 0.0
+    expected = ops[O_CAME, o]
+    drawn = ops[O_CAME + 1, o]
+    ops[O_CAME, o] = 0.0
+    ops[O_CAME + 1, o] = 0.0
     out_op[Y_CAME, o] = drawn
     out_op[Y_OK, o] = 0.0
     failed = 0.0
@@ -131,101 +136,112 @@ def _take_in(
 
 
 @inlined
-def _flow_calm(
-    at: int,
-    plan: I64,
-    plan_figures: F64,
-    dt_s: float,
-    pool_error_ratio: F64,
-    op_shed_ratio: F64,
+def _pass_through(
+    first_op: int,
+    last_op: int,
+    edge_start: I64,
     edge_callee: I32,
-    edge_probability: F64,
-    tables: F64,
-    contents: F64,
-    queues: F64,
+    edge_visit_ratio: F64,
     ops: F64,
+    out_edge: F64,
     out_op: F64,
-    out_busy: F64,
-    out_capacity: F64,
-    out_queue: F64,
-) -> bool:
-    """The short cut for a service of one operation (one Work, then calls) and one pool, in calm.
+) -> None:
+    """A service at rest: what was drawn goes through and makes its calls, to be settled by the caller."""
+    for o in range(first_op, last_op):  # All take in first: between themselves, calls arrive a tick late.
+        drawn = ops[O_CAME + 1, o]
+        ops[O_CAME + 1, o] = 0.0
+        out_op[Y_CAME, o] = drawn
+        out_op[Y_OK, o] = drawn
+    for o in range(first_op, last_op):
+        drawn = out_op[Y_OK, o]
+        for e in range(edge_start[o], edge_start[o + 1]):
+            first = drawn * edge_visit_ratio[e]
+            ops[O_CAME + 1, edge_callee[e]] += first
+            out_edge[X_ISSUED, e] = first
 
-    False, and nothing done, where anything else is the case: then the long way is gone.
+
+@inlined
+def _settle(first: int, last: int, dt_s: float, edges: F64, out_edge: F64) -> None:
+    """The ledgers of edges in a row whose callers are at rest."""
+    for e in range(first, last):
+        issued = out_edge[X_ISSUED, e]
+        settle_calm_edge(e, edges[E_MEAN, e], edges[E_EXPECTED, e], issued, dt_s, edges, out_edge)
+
+
+@inlined
+def _flow_at_rest(
+    first_op: int,
+    last_op: int,
+    dt_s: float,
+    tolerance: float,
+    troubled: bool,
+    edge_start: I64,
+    edge_callee: I32,
+    edge_visit_ratio: F64,
+    edges: F64,
+    ops: F64,
+    out_edge: F64,
+    out_trouble: F64,
+    out_op: F64,
+) -> bool:
+    """The short cut through a service at rest; False, and nothing done, if it is at rest no longer."""
+    resting = True
+    for o in range(first_op, last_op):
+        known = ops[O_KNOWN, o]
+        if abs(ops[O_CAME, o] - known) > tolerance * known + RESIDUE:
+            resting = False
+        if ops[O_CANCEL, o] != 0.0 or ops[O_CUT, o] != 0.0 or ops[O_HOT, o] != 0.0:
+            resting = False
+    if resting:
+        for o in range(first_op, last_op):
+            ops[O_CAME, o] = 0.0
+            out_op[Y_FAILED, o] = 0.0
+            out_op[Y_REJECTED, o] = 0.0
+        for e in range(edge_start[first_op], edge_start[last_op]):
+            ops[O_CAME, edge_callee[e]] += edges[E_EXPECTED, e]
+        _pass_through(first_op, last_op, edge_start, edge_callee, edge_visit_ratio, ops, out_edge, out_op)
+        _settle(edge_start[first_op], edge_start[last_op], dt_s, edges, out_edge)
+        if troubled:
+            for e in range(edge_start[first_op], edge_start[last_op]):
+                out_trouble[T_CALL_OK, e] = out_edge[X_OK, e]
+    return resting
+
+
+@kernel
+def drift(
+    dt_s: float,
+    journey_drawn: F64,
+    service_order: I64,
+    op_start: I64,
+    edge_start: I64,
+    edge_callee: I32,
+    edge_visit_ratio: F64,
+    edges: F64,
+    ops: F64,
+    out_edge: F64,
+    out_op: F64,
+) -> None:
+    """A tick in which every service is at rest, and stays so: `sweep_forward` without looking.
+
+    Shapes as there. What is expected stands still, so it is neither taken in nor handed on; rows of
+    failures are left alone. Twin: plain.drift.
     """
-    o = plan[at, 0]
-    calm = False
-    sound = pool_error_ratio[plan[at, 6]] == 0.0 and op_shed_ratio[o] == 0.0
-    if sound and ops[o, O_HOT] == 0.0 and ops[o, O_CUT] == 0.0 and ops[o, O_CANCEL] == 0.0:
-        q = plan[at, 1]
-        s = plan_figures[at, 0]
-        g = plan_figures[at, 1]
-        c = plan_figures[at, 2]
-        rate = plan_figures[at, 3]
-        expected = ops[o, O_CAME]
-        drawn = ops[o, O_CAME + 1]
-        flow = expected / dt_s
-        rho = flow * s * plan_figures[at, 4]
-        before = queues[q, Q_NUMBER]
-        if rho < CALM_UTILISATION:
-            rest = 1.0 / (1.0 - rho)
-            x = rho * (POINTS - 1.0)
-            i = int(x)
-            low = tables[plan[at, 7], 0, i]
-            chance = low + (tables[plan[at, 7], 0, i + 1] - low) * (x - i)
-            stationary = c * rho + g * chance * rho * rest
-            off = before - stationary
-            if abs(off) < 0.1 * (1.0 + stationary):
-                calm = True
-                # Relaxation as in step_queue: off / (1 + dt·rate/slope).
-                slope = c + g * chance * rest * rest
-                after = min(stationary + off * slope / (slope + dt_s * rate), before + drawn)
-                given = g * rest / rate
-                queues[q, Q_NUMBER] = after
-                queues[q, Q_Y] = rho * rest
-                queues[q, Q_FLOW] = flow
-                queues[q, Q_WAIT] = chance * given
-                queues[q, Q_WAIT + 1] = chance * (2.0 - chance) * given * given
-                queues[q, Q_WAIT + 2] = chance * (6.0 - chance * (6.0 - 2.0 * chance)) * given * given * given
-                queues[q, Q_MARGINAL] = chance * given * rest / rate
-                queues[q, Q_BUSY] = c * rho
-                queues[q, Q_ARRIVAL] = flow
-                queues[q, Q_AGE] = chance * given
-                if queues[q, Q_VARIANCE] != STATIONARY:
-                    queues[q, Q_PASS] = 1.0
-                    queues[q, Q_VARIANCE] = STATIONARY
-                    queues[q, Q_SERVICE] = s
-                    queues[q, Q_SCV] = 2.0 * g - 1.0
-                    queues[q, Q_BLOCK] = 0.0
-                    queues[q, Q_LEAD] = 0.0
-                    queues[q, Q_IMPATIENT] = 0.0
-                contents[plan[at, 2], M_NUMBER] = after
-                expected = max(before + expected - after, 0.0)
-                out_op[Y_CAME, o] = drawn
-                drawn = before + drawn - after
-                out_op[Y_OK, o] = drawn
-                out_op[Y_FAILED, o] = 0.0
-                out_op[Y_REJECTED, o] = 0.0
-                ops[o, O_CAME] = 0.0
-                ops[o, O_CAME + 1] = 0.0
-                out_busy[plan[at, 5]] = c * rho
-                out_capacity[plan[at, 5]] = c
-                out_queue[plan[at, 5]] = max(after - c * rho, 0.0)
-                # The calls are on their way. The backward sweep, which learns how long they take, settles
-                # them.
-                ops[o, O_CALLING] = expected
-                ops[o, O_CALLING + 1] = drawn
-                for e in range(plan[at, 3], plan[at, 4]):
-                    p = edge_probability[e]
-                    callee = edge_callee[e]
-                    ops[callee, O_CAME] += expected * p
-                    ops[callee, O_CAME + 1] += drawn * p
-    return calm
+    for j in range(journey_drawn.shape[0]):
+        ops[O_CAME + 1, edge_callee[j]] += journey_drawn[j]
+        out_edge[X_ISSUED, j] = journey_drawn[j]
+    for at in range(service_order.shape[0]):
+        service = service_order[at]
+        _pass_through(
+            op_start[service], op_start[service + 1], edge_start, edge_callee, edge_visit_ratio, ops, out_edge,
+            out_op,
+        )  # fmt: skip
+    _settle(0, edge_callee.shape[0], dt_s, edges, out_edge)
 
 
 @kernel
 def sweep_forward(
     dt_s: float,
+    tolerance: float,
     troubled: bool,
     journey_drawn: F64,
     # The network.
@@ -234,6 +250,7 @@ def sweep_forward(
     edge_start: I64,
     edge_callee: I32,
     edge_probability: F64,
+    edge_visit_ratio: F64,
     edge_cancel: I64,
     station_start: I64,
     station_order: I64,
@@ -262,8 +279,6 @@ def sweep_forward(
     queue_limit: F64,
     queue_table: I64,
     content_start: I64,
-    plan: I64,
-    plan_figures: F64,
     tables: F64,
     # State, and work space.
     edges: F64,
@@ -271,30 +286,32 @@ def sweep_forward(
     queues: F64,
     ops: F64,
     calm: F64,
+    rest: I8,
     stack: F64,
     first: F64,
     # What happened.
     out_edge: F64,
     out_trouble: F64,
     out_op: F64,
-    out_busy: F64,
-    out_capacity: F64,
-    out_queue: F64,
-) -> None:
-    """Move every request by one tick of `dt_s` seconds.
+    out_station: F64,
+) -> int:
+    """Move every request by one tick of `dt_s` seconds; returns how many services were not at rest.
 
+    tolerance: see REST_TOLERANCE; below zero nothing is ever at rest.
     troubled: some edge may be hot or some request lost; otherwise out_trouble is left alone.
     journey_drawn: (J,) new users. queue_start: (K+1,), queue_servers, queue_limit, queue_table: (Q,).
-    content_start: (V,) first of a visit's contents, one a pool. plan, plan_figures: (S, …) short cuts.
-    edges: (E_WIDTH, E), contents: (M, M_WIDTH), queues: (Q, Q_WIDTH), ops: (O, O_WIDTH). stack: (D, 5)
+    content_start: (V,) first of a visit's contents, one a pool. rest: (S,) whether a service is at rest.
+    edges: (E_WIDTH, E), contents: (M, M_WIDTH), queues: (Q, Q_WIDTH), ops: (O_WIDTH, O). stack: (D, 5)
     flows to be followed. first: (2, n) first attempts of one service's edges. out_edge: (X_ROWS, E),
-    out_trouble: (T_ROWS, E), out_op: (Y_ROWS, O), out_busy, out_capacity, out_queue: (K,).
+    out_trouble: (T_ROWS, E), out_op: (Y_ROWS, O). out_station: (STATION_ROWS, K), left as it is at rest.
     """
+    awake = 0
     for j in range(journey_drawn.shape[0]):
         expected = journey_rate_rps[j] * dt_s
+        edges[E_EXPECTED, j] = expected
         if edges[E_HOT, j] == 0.0 and not troubled:
-            ops[edge_callee[j], O_CAME] += expected
-            ops[edge_callee[j], O_CAME + 1] += journey_drawn[j]
+            ops[O_CAME, edge_callee[j]] += expected
+            ops[O_CAME + 1, edge_callee[j]] += journey_drawn[j]
             settle_calm_edge(j, edges[E_MEAN, j], expected, journey_drawn[j], dt_s, edges, out_edge)
         else:
             # A user who gives up tells nobody: no cancel.
@@ -303,16 +320,17 @@ def sweep_forward(
                 dt_s, edges, ops, out_edge, out_trouble,
             )  # fmt: skip
     for at in range(service_order.shape[0]):
-        if plan[at, 0] >= 0 and _flow_calm(
-            at, plan, plan_figures, dt_s, pool_error_ratio, op_shed_ratio, edge_callee,
-            edge_probability, tables, contents, queues, ops, out_op, out_busy, out_capacity, out_queue,
-        ):  # fmt: skip
-            continue
         service = service_order[at]
-        first_pool = pool_start[service]
-        pools = pool_start[service + 1] - first_pool
         first_op = op_start[service]
         last_op = op_start[service + 1]
+        if rest[service] != 0 and _flow_at_rest(
+            first_op, last_op, dt_s, tolerance, troubled, edge_start, edge_callee, edge_visit_ratio, edges,
+            ops, out_edge, out_trouble, out_op,
+        ):  # fmt: skip
+            continue
+        awake += 1
+        first_pool = pool_start[service]
+        pools = pool_start[service + 1] - first_pool
         ready = 0.0
         for p in range(first_pool, first_pool + pools):
             ready += pool_ready[p]
@@ -322,9 +340,16 @@ def sweep_forward(
             first[0, i] = 0.0
             first[1, i] = 0.0
         depth = 0
+        still = ready > 0.0 and tolerance >= 0.0
         for o in range(first_op, last_op):
+            came = ops[O_CAME, o]
+            if abs(came - ops[O_KNOWN, o]) > tolerance * came + RESIDUE:
+                still = False
+            if ops[O_CANCEL, o] != 0.0 or ops[O_CUT, o] != 0.0 or ops[O_HOT, o] != 0.0 or op_shed_ratio[o] != 0.0:
+                still = False
+            ops[O_KNOWN, o] = came
             staying = 1.0
-            if ops[o, O_CANCEL] > 0.0:
+            if ops[O_CANCEL, o] > 0.0:
                 staying -= _take_out_cancelled(
                     o, pools, station_start[service], station_start[service + 1], station_visit_start,
                     station_visits, visit_op, visit_hold, queue_start, content_start, edge_start, edges,
@@ -334,6 +359,9 @@ def sweep_forward(
                 o, first_pool, pools, ready, pool_ready, pool_error_ratio, op_shed_ratio[o], staying, ops,
                 out_op, stack, depth, code_start[o],
             )  # fmt: skip
+        for p in range(first_pool, first_pool + pools):
+            if pool_error_ratio[p] != 0.0:
+                still = False
         next_station = station_start[service]
         while True:
             # Follow every flow to the next station, or to the end of its program.
@@ -344,7 +372,7 @@ def sweep_forward(
                 expected = stack[depth, 2]
                 drawn = stack[depth, 3]
                 o = int(stack[depth, 4])
-                hot = ops[o, O_HOT] != 0.0
+                hot = ops[O_HOT, o] != 0.0
                 while True:
                     kind = codes[pc, 0]
                     if kind in (CALLS, PUBLISHES):
@@ -441,7 +469,7 @@ def sweep_forward(
                                 patience = min(patience, limit_s)
                                 late = contents[m, M_LATE]
                                 pot = contents[m, M_DOOMED] + contents[m, M_CAME + 1] * late
-                                gone = pot * dt_s / (limit_s + dt_s)
+                                gone = pot * dt_s / (limit_s + dt_s) if pot > RESIDUE else pot
                                 contents[m, M_DOOMED] = pot - gone
                                 doomed += pot - gone
                                 out_op[Y_REJECTED, visit_op[visit]] += gone
@@ -467,6 +495,9 @@ def sweep_forward(
                     scv = max(service2 / weight / (s * s) - 1.0, 0.0) if s > 0.0 else 0.0
                 c = queue_servers[q]
                 busy_before = queues[q, Q_BUSY]
+                service_before = queues[q, Q_SERVICE]
+                scv_before = queues[q, Q_SCV]
+                let_in_before = queues[q, Q_LET_IN]
                 if marginal > 0.0 and c > 0.0 and weight > NOBODY:
                     # A Hold is kept for longer the more are inside: solve for the flow that it lets in.
                     s = _holding_time(
@@ -501,6 +532,20 @@ def sweep_forward(
                 share_away = turned_away / came_drawn if came_drawn > 0.0 else 0.0
                 share_impatient = impatient / present if present > 0.0 else 0.0
                 share_doomed = min(queues[q, Q_IMPATIENT], share_away)
+                # In calm the expectation alone says who is left of whom, as it says how many are left.
+                settled = queues[q, Q_VARIANCE] == STATIONARY and impatient == 0.0
+                share_staying = queues[q, Q_NUMBER] / weight if settled and weight > 0.0 else 0.0
+                share_more_busy = more_busy / weight if weight > 0.0 else 0.0
+                staying_all = 0.0
+                if (
+                    not settled
+                    or doomed != 0.0
+                    or abs(queues[q, Q_OFF]) > tolerance * queues[q, Q_NUMBER] + REST_NUMBER
+                    or abs(queues[q, Q_SERVICE] - service_before) > tolerance * service_before
+                    or abs(queues[q, Q_SCV] - scv_before) > tolerance * (1.0 + scv_before)
+                    or abs(queues[q, Q_LET_IN] - let_in_before) > tolerance * let_in_before + RESIDUE
+                ):
+                    still = False
                 for w in range(station_visit_start[k], station_visit_start[k + 1]):
                     visit = station_visits[w]
                     for pool in range(from_pool, to_pool):
@@ -510,13 +555,24 @@ def sweep_forward(
                         away = came * share_away + here * share_impatient
                         contents[m, M_DOOMED] += came * share_doomed
                         out_op[Y_REJECTED, visit_op[visit]] += away - came * share_doomed
-                        going = here * share_left
-                        expected = (contents[m, M_NUMBER] + contents[m, M_CAME]) * share_expected
+                        expected_here = contents[m, M_NUMBER] + contents[m, M_CAME]
+                        expected = expected_here * share_expected
                         if visit_hold[visit] != 0:
-                            expected = (contents[m, M_NUMBER] + contents[m, M_CAME]) * share_let_in_expected
-                        contents[m, M_NUMBER] = max(here - away - going, 0.0)
-                        if visit_hold[visit] != 0:
-                            going = here * share_let_in
+                            expected = expected_here * share_let_in_expected
+                        if settled:
+                            after = min(expected_here * share_staying, here)
+                            if abs(after - contents[m, M_NUMBER]) > tolerance * after + RESIDUE:
+                                still = False
+                            staying_all += after
+                            contents[m, M_NUMBER] = after
+                            going = here - after
+                            if visit_hold[visit] != 0:
+                                going = max(going + expected_here * share_more_busy, 0.0)
+                        else:
+                            going = here * share_left
+                            contents[m, M_NUMBER] = max(here - away - going, 0.0)
+                            if visit_hold[visit] != 0:
+                                going = here * share_let_in
                         contents[m, M_CAME] = 0.0
                         contents[m, M_CAME + 1] = 0.0
                         if going > 0.0 or expected > 0.0:
@@ -526,33 +582,43 @@ def sweep_forward(
                             stack[depth, 3] = going
                             stack[depth, 4] = visit_op[visit]
                             depth += 1
-            out_busy[k] = busy
-            out_capacity[k] = capacity
-            out_queue[k] = waiting
+                if settled:
+                    if abs(queues[q, Q_NUMBER] - staying_all) > tolerance * staying_all + REST_NUMBER:
+                        still = False
+                    queues[q, Q_NUMBER] = staying_all
+            out_station[STATION_BUSY, k] = busy
+            out_station[STATION_CAPACITY, k] = capacity
+            out_station[STATION_QUEUE, k] = waiting
         for o in range(first_op, last_op):
-            cut = ops[o, O_CUT]
+            cut = ops[O_CUT, o]
             for e in range(edge_start[o], edge_start[o + 1]):
                 callee = edge_callee[e]
                 expected = first[0, e - first_edge]
                 drawn = first[1, e - first_edge]
                 calm_edge = edges[E_HOT, e] == 0.0
+                if abs(expected - edges[E_EXPECTED, e]) > tolerance * expected + RESIDUE:
+                    still = False
+                edges[E_EXPECTED, e] = expected
                 if calm_edge:
                     edges[E_MEAN, e] = calm[callee, C_MEAN] + edge_delay_s[e]
-                if calm_edge and cut == 0.0 and ops[callee, O_LOST] == 0.0:
-                    ops[callee, O_CAME] += expected
-                    ops[callee, O_CAME + 1] += drawn
+                if calm_edge and cut == 0.0 and ops[O_LOST, callee] == 0.0:
+                    ops[O_CAME, callee] += expected
+                    ops[O_CAME + 1, callee] += drawn
                     done = settle_calm_edge(e, edges[E_MEAN, e], expected, drawn, dt_s, edges, out_edge)
                     if troubled:
                         out_trouble[T_CALL_OK, e] = done
                 else:
+                    still = False
                     settle_edge(
                         e, callee, expected, drawn, edge_cancel[e], edge_retries[e], edge_backoff_s[e], cut,
                         dt_s, edges, ops, out_edge, out_trouble,
                     )  # fmt: skip
-            ops[o, O_CUT] = 0.0
+            ops[O_CUT, o] = 0.0
+        rest[service] = 1 if still else 0
     if troubled:
-        for o in range(ops.shape[0]):
-            ops[o, O_LOST] = 0.0
+        for o in range(ops.shape[1]):
+            ops[O_LOST, o] = 0.0
+    return awake
 
 
 @inlined
@@ -606,8 +672,8 @@ def _take_out_cancelled(
     They are spread over both, and over those who come in this tick, in proportion. Returns the share of
     the latter.
     """
-    cancelled = ops[o, O_CANCEL]
-    ops[o, O_CANCEL] = 0.0
+    cancelled = ops[O_CANCEL, o]
+    ops[O_CANCEL, o] = 0.0
     queued = 0.0
     for k in range(first_station, last_station):
         for w in range(station_visit_start[k], station_visit_start[k + 1]):
@@ -624,11 +690,11 @@ def _take_out_cancelled(
     for e in range(edge_start[o], edge_start[o + 1]):
         for a in range(E_FLIGHT, E_ZOMBIE):
             calling += edges[a, e]
-    total = queued + calling + ops[o, O_CAME + 1]
+    total = queued + calling + ops[O_CAME + 1, o]
     if total <= RESIDUE:
         return 0.0
     share = min(cancelled / total, TAKEN_MAX)
-    ops[o, O_CUT] = 1.0 - (1.0 - ops[o, O_CUT]) * (1.0 - share)
+    ops[O_CUT, o] = 1.0 - (1.0 - ops[O_CUT, o]) * (1.0 - share)
     for k in range(first_station, last_station):
         shared = queue_start[k + 1] - queue_start[k] == 1
         for w in range(station_visit_start[k], station_visit_start[k + 1]):

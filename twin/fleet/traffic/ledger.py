@@ -51,9 +51,9 @@ def settle_calm_edge(
     expected, drawn: first attempts of the tick. Little (1961): in flight = rate × time.
     """
     whole: float = edges[E_FLIGHT, e] + drawn
-    after = min(expected * mean_s / dt_s, whole)
-    if mean_s > 0.1 * dt_s:
-        after = whole * mean_s / (mean_s + dt_s)
+    if_long = whole * (mean_s / (mean_s + dt_s))
+    if_short = min(expected * mean_s / dt_s, whole)
+    after = if_long if mean_s > 0.1 * dt_s else if_short
     done = whole - after
     edges[E_FLIGHT, e] = after
     out_edge[X_ISSUED, e] = drawn
@@ -107,7 +107,7 @@ def settle_edge(
             moving = edges[E_RATE, e] * transit / in_flight
     edges[E_TRANSIT, e] = transit
     old_share = min(dt_s / transit, 1.0) if transit > 0.0 else 1.0
-    lost = ops[callee, O_LOST]
+    lost = ops[O_LOST, callee]
     ok = 0.0
     failed = 0.0
     rejected = 0.0
@@ -174,7 +174,7 @@ def settle_edge(
     edges[E_RATE, e] += ((drawn + retried) / dt_s - edges[E_RATE, e]) * dt_s / (dt_s + mean)
     zombies = edges[E_ZOMBIE, e]
     if cancel != 0:
-        ops[callee, O_CANCEL] += timed_out
+        ops[O_CANCEL, callee] += timed_out
     else:
         zombies += timed_out
     tail = edges[E_ZOMBIE_S, e]
@@ -198,8 +198,8 @@ def settle_edge(
         for i in range(E_OK + 1, E_OK + 4):
             edges[i, e] = 0.0
         edges[E_HOT, e] = 0.0
-    ops[callee, O_CAME] += expected + retried
-    ops[callee, O_CAME + 1] += drawn + retried
+    ops[O_CAME, callee] += expected + retried
+    ops[O_CAME + 1, callee] += drawn + retried
     out_edge[X_ISSUED, e] = drawn + retried
     out_edge[X_OK, e] = ok
     out_trouble[T_FAILED, e] = failed

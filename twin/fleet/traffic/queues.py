@@ -40,6 +40,7 @@ __all__ = [
     "Q_LET_IN",
     "Q_MARGINAL",
     "Q_NUMBER",
+    "Q_OFF",
     "Q_PASS",
     "Q_SCV",
     "Q_SERVICE",
@@ -72,7 +73,8 @@ Q_LET_IN: Final = 15  # expected visitors a second that got a server, last tick
 Q_PASS: Final = 16  # visitors that leave for each one that is let into the queue
 Q_AGE: Final = 17  # how long whoever leaves at the tick's end has waited; Q_WAIT is the tick's average
 Q_TAKEN: Final = 18  # requests taken out since the last tick, because their callers cancelled
-Q_WIDTH: Final = 19
+Q_OFF: Final = 19  # how far the number in system is from the stationary one, in calm
+Q_WIDTH: Final = 20
 
 STATIONARY: Final = -1.0  # in place of a variance: what the stationary queue has, worked out when needed
 PASS_MIN: Final = 1e-6
@@ -306,7 +308,9 @@ def step_queue(
         return 0.0, 0.0, turned_away
     if s <= 1e-12:  # No work: straight through.
         queues[q, Q_NUMBER] = 0.0
-        queues[q, Q_VARIANCE] = 0.0
+        queues[q, Q_VARIANCE] = STATIONARY
+        queues[q, Q_Y] = 0.0
+        queues[q, Q_OFF] = 0.0
         for i in range(Q_WAIT, Q_SCV):
             queues[q, i] = 0.0
         queues[q, Q_ARRIVAL] = flow
@@ -343,6 +347,7 @@ def step_queue(
             after = min(stationary + off / (1.0 + stiff), before + drawn)
             given = g * rest / rate
             queues[q, Q_NUMBER] = after
+            queues[q, Q_OFF] = after - stationary
             queues[q, Q_VARIANCE] = STATIONARY
             queues[q, Q_Y] = rho * rest
             queues[q, Q_LEAD] = 0.0

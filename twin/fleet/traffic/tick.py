@@ -3,6 +3,10 @@
 A tick is four steps. Conditions are taken up (pools appear, vanish, change size); if they changed, the
 figures of the last tick are brought up to date; `sweep_forward` moves requests; `sweep_backward` finds
 how they end and how long they take. docs/traffic-model.md has the formulas and what they leave out.
+
+Both sweeps pass over what is at rest (forward.py). When all is, and the conditions are what they were, a
+tick is `drift` alone. What stands meanwhile (durations, use of stations) lies in one block of memory that
+the samples share; a sweep goes on with a copy of it.
 """
 
 from __future__ import annotations
@@ -19,12 +23,16 @@ from twin.fleet.traffic.arrivals import draw_arrivals
 from twin.fleet.traffic.backward import sweep_backward
 from twin.fleet.traffic.engine import F64, I64, Conditions, Sample
 from twin.fleet.traffic.erlang import ErlangTables
-from twin.fleet.traffic.forward import sweep_forward
+from twin.fleet.traffic.forward import drift, sweep_forward
 from twin.fleet.traffic.moments import ROW
-from twin.fleet.traffic.network import CALLS, END, WORK, Network
+from twin.fleet.traffic.network import Network
 from twin.fleet.traffic.queues import Q_NUMBER, Q_SERVICE, Q_VARIANCE, Q_WIDTH
 from twin.fleet.traffic.state import (
+    C_CERTAIN,
     C_WIDTH,
+    CALL_MEAN,
+    CALL_P99,
+    CALL_ROWS,
     E_OK,
     E_PASS,
     E_WIDTH,
@@ -32,10 +40,15 @@ from twin.fleet.traffic.state import (
     M_HOLD,
     M_NUMBER,
     M_WIDTH,
-    O_CALLING,
     O_CUT,
     O_LOST,
+    O_STALE,
     O_WIDTH,
+    REST_TOLERANCE,
+    STATION_BUSY,
+    STATION_CAPACITY,
+    STATION_QUEUE,
+    STATION_ROWS,
     T_BACKOFF,
     T_CALL_FAILED,
     T_CALL_OK,
@@ -45,22 +58,28 @@ from twin.fleet.traffic.state import (
     T_ROWS,
     T_TIMED_OUT,
     T_ZOMBIE,
-    X_CALL_MEAN,
-    X_CALL_P99,
+    TIME_MEAN,
+    TIME_P50,
+    TIME_P99,
+    TIME_ROWS,
     X_FLIGHT,
     X_ISSUED,
     X_OK,
     X_ROWS,
     Y_CAME,
     Y_FAILED,
-    Y_MEAN,
     Y_OK,
-    Y_P50,
-    Y_P99,
     Y_REJECTED,
     Y_ROWS,
 )
-from twin.fleet.traffic.upkeep import all_same, keep_state, read_utilisation, refresh_queues, take_back
+from twin.fleet.traffic.upkeep import (
+    all_finite,
+    keep_state,
+    read_utilisation,
+    refresh_queues,
+    same_conditions,
+    take_back,
+)
 from twin.spec.errors import BadInput
 from twin.spec.units import NS_PER_S
 
@@ -68,9 +87,10 @@ __all__ = ["TickEngine"]
 
 CORRECTIONS_MAX: Final = 5
 UNSETTLED: Final = 0.01
-PLAN_WIDTH: Final = 8
+LAID_OUT: Final = ("pool_key", "pool_service", "pool_start", "pool_ready", "pool_speed", "station_servers")
 MARGIN: Final = 16  # rows of work space beyond what a program can need
-SAVED: Final = ("edges", "contents", "queues", "ops", "rows", "calm", "groups")
+SAVED: Final = ("edges", "contents", "queues", "ops", "rows", "calm", "groups", "standing")
+SAVED_FLAGS: Final = ("rest", "moved")
 
 
 @dataclass(slots=True)
@@ -93,8 +113,17 @@ class _Layout:
     content_pool: I64  # (M,)
     content_visit: I64  # (M,)
     pool_queue: I64  # (P,) the cpu station's
-    plan: I64  # (S, PLAN_WIDTH) in sweep order: the short cut through a simple service; -1: none
-    plan_figures: F64  # (S, 5) mean service time, (1 + cv²)/2, servers, service rate, 1/servers
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What stands until something moves, as views of one block of memory."""
+
+    block: F64
+    call: F64  # (CALL_ROWS, E)
+    time: F64  # (TIME_ROWS, O)
+    station: F64  # (STATION_ROWS, K)
+    utilisation: F64  # (P,)
 
 
 @dataclass(slots=True)
@@ -102,9 +131,11 @@ class _Output:
     """One tick's sample, and the tables that the kernels fill it through."""
 
     sample: Sample
+    block: F64  # all of what flows
     edge: F64  # (X_ROWS, E)
     trouble: F64  # (T_ROWS, E), or (T_ROWS, 0) in calm
-    op: F64  # (Y_ROWS, O)
+    op: F64  # (Y_ROWS, O); at rest, only the rows of who came and was answered well
+    standing: _Standing
 
 
 class TickEngine:
@@ -112,9 +143,11 @@ class TickEngine:
 
     name = "tick"
 
-    def __init__(self, network: Network, *, seed: int, replication: int = 0) -> None:
+    def __init__(self, network: Network, *, seed: int, replication: int = 0, rests: bool = True) -> None:
+        """`rests=False`: no short cuts for what is at rest. For tests: the same but for rounding, and slow."""
         self.network = network
         self.seed, self.replication = seed, replication
+        self._tolerance = REST_TOLERANCE if rests else -1.0
         self._tables = ErlangTables()
         self._ticks = 0
         self._layout: _Layout | None = None
@@ -122,8 +155,7 @@ class TickEngine:
         self._edges = np.zeros((E_WIDTH, edges))
         self._edges[E_OK] = 1.0
         self._edges[E_PASS] = 1.0
-        self._ops = np.zeros((ops, O_WIDTH))
-        self._ops[:, O_CALLING] = -1.0
+        self._ops = np.zeros((O_WIDTH, ops))
         self._rows = np.zeros((ops, ROW))
         self._calm = np.zeros((ops, C_WIDTH))  # Until the first sweep, a callee answers at once.
         self._groups = np.zeros((len(network.code_kind), G_WIDTH))
@@ -132,7 +164,11 @@ class TickEngine:
         self._codes = np.stack([network.code_kind, network.code_a, network.code_b], axis=1)
         self._visits = np.stack([network.visit_mean_s, network.visit_cv2, network.visit_timeout_s], axis=1)
         self._callee = network.edge_callee.astype(np.int32)  # half the memory to pass over
-        self._simple = _simple_services(network)
+        self._rest = np.zeros(len(network.services), dtype=np.int8)
+        self._moved = np.zeros(ops, dtype=np.int8)
+        self._known: Conditions | None = None  # the conditions of the last tick
+        self._dt_ns = 0  # and its length
+        self._all_at_rest = False
         self._frames = np.zeros((int(np.diff(network.code_start).max(initial=0)) + 2, ROW))
         widest_op = int(np.diff(network.edge_start).max(initial=0))
         self._calls = np.zeros((widest_op + 1, ROW))
@@ -142,25 +178,32 @@ class TickEngine:
         self._drawn = np.zeros(len(network.journeys))
         self._uniform = np.zeros(len(network.journeys))
         self._stack = np.zeros((0, 5))
-        self._blocks: list[F64] = []
-        self._zeros = np.zeros(edges)
-        self._zeros.setflags(write=False)
+        self._blocks: dict[int, list[F64]] = {}
+        self._no_edges, self._no_ops = np.zeros(edges), np.zeros(ops)
+        self._no_edges.setflags(write=False)
+        self._no_ops.setflags(write=False)
+        self._standing = np.zeros(CALL_ROWS * edges + TIME_ROWS * ops + STATION_ROWS * len(network.stations))
+        self._views: _Standing | None = None
         self._no_trouble = np.zeros((T_ROWS, 0))
         self._kept = np.zeros(0)
         self._hot = True
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing moves in the whole fleet but what is drawn, as long as the conditions hold."""
+        return self._all_at_rest
+
+    def wake(self) -> None:
+        """Let the next tick look at every service. It finds what it would have taken for granted."""
+        self._all_at_rest = False
 
     def advance(self, conditions: Conditions, *, now_ns: int, dt_ns: int) -> Sample:
         """Move every request by `dt_ns`. Raises BadInput if the conditions do not fit this fleet."""
         if dt_ns <= 0:
             raise BadInput(f"a tick of {dt_ns} ns", "time only goes forwards", "give a positive dt_ns")
         dt_s = dt_ns / NS_PER_S
-        before = self._layout
-        lost = self._adopt(conditions)
-        layout = self._layout
-        assert layout is not None
-        changed = layout is not before
-        troubled = self._hot or changed
-        out = self._new_output(dt_s, troubled=troubled)
+        same = self._known is not None and dt_ns == self._dt_ns and same_conditions(self._known, conditions)
+        self._dt_ns = dt_ns
         uniforms(
             self.seed,
             self.replication,
@@ -171,21 +214,47 @@ class TickEngine:
         )
         draw_arrivals(self._uniform, conditions.journey_rate_rps, dt_s, self._drawn)
         self._ticks += 1
+        if same and self._all_at_rest:
+            return self._drift(dt_s)
+        return self._sweep(conditions, dt_s, same=same)
+
+    def _drift(self, dt_s: float) -> Sample:
+        n = self.network
+        out = self._new_output(dt_s, troubled=False, at_rest=True)
+        drift(
+            dt_s, self._drawn, n.service_order, n.op_start, n.edge_start, self._callee, n.edge_visit_ratio,
+            self._edges, self._ops, out.edge, out.op,
+        )  # fmt: skip
+        return out.sample
+
+    def _sweep(self, conditions: Conditions, dt_s: float, *, same: bool) -> Sample:
+        before = self._layout
+        lost = None if same else self._adopt(conditions)
+        layout = self._layout
+        assert layout is not None
+        changed = layout is not before
+        troubled = self._hot or changed
+        out = self._new_output(dt_s, troubled=troubled)
+        if changed:
+            # New conditions, old queues: what a call costs now, before anybody is let in on old figures.
+            self._sweep_backward(conditions, layout, out)
         if troubled:
             self._keep_state()
-        self._sweep_forward(conditions, layout, out, dt_s, troubled)
-        unsettled, self._hot = self._sweep_backward(conditions, layout, out, dt_s)
+        awake = self._sweep_forward(conditions, layout, out, dt_s, troubled)
+        unsettled, moves = self._sweep_backward(conditions, layout, out)
         # The forward sweep took the last tick's figures for granted. Where they have moved, take it again.
         for _ in range(CORRECTIONS_MAX if troubled else 0):
             if unsettled <= UNSETTLED:
                 break
             take_back(self._kept, self._edges, self._contents, self._queues, self._ops)
-            self._sweep_forward(conditions, layout, out, dt_s, troubled)
-            unsettled, self._hot = self._sweep_backward(conditions, layout, out, dt_s)
+            awake = self._sweep_forward(conditions, layout, out, dt_s, troubled)
+            unsettled, moves = self._sweep_backward(conditions, layout, out)
+        self._all_at_rest = awake == 0 and moves == 0 and not self._hot and not troubled
         if lost is not None:
             out.op[Y_FAILED] += lost
-        self._mend_overflow(out)
-        read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, out.sample.pool_utilisation)
+        read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, out.standing.utilisation)
+        if troubled or self._hot:
+            self._mend_overflow(out)
         return out.sample
 
     def _mend_overflow(self, out: _Output) -> None:
@@ -193,23 +262,34 @@ class TickEngine:
 
         A figure that is not one would spread over the fleet within a few ticks and never go away.
         """
-        for array in (self._edges, self._contents, self._queues, self._ops, self._calm):
-            if not np.isfinite(array.sum()):
+        mended = False
+        for array in (
+            self._edges, self._contents, self._queues, self._ops,
+            self._calm[:, :C_CERTAIN],  # itself infinite out of calm
+            out.block, out.standing.block,
+        ):  # fmt: skip
+            flat = np.ascontiguousarray(array).reshape(-1)
+            if not all_finite(flat.view(np.int64)):
                 np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-        for field in fields(out.sample):
-            array = getattr(out.sample, field.name)
-            if isinstance(array, np.ndarray) and not np.isfinite(array.sum()):
-                np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+                mended = True
+        if mended:  # Nothing that was worked out from such figures may stand.
+            self._rest[:] = 0
+            self._ops[O_STALE] = 1.0
 
     def save(self) -> dict[str, NDArray[np.generic]]:
         """Every array that the next tick reads."""
         arrays: dict[str, NDArray[np.generic]] = {
             "identity": np.frombuffer(bytes.fromhex(self.network.digest), dtype=np.uint8).copy(),
-            "counters": np.array([self.seed, self.replication, self._ticks, self._hot], dtype=np.int64),
+            "counters": np.array(
+                [self.seed, self.replication, self._ticks, self._hot, self._all_at_rest, self._dt_ns], dtype=np.int64
+            ),
         }
         arrays["tables"] = self._tables.counts()
-        for name in SAVED:
+        for name in (*SAVED, *SAVED_FLAGS):
             arrays[name] = getattr(self, f"_{name}").copy()
+        if self._known is not None:
+            for field in fields(Conditions):
+                arrays[f"known.{field.name}"] = getattr(self._known, field.name).copy()
         if self._layout is not None:
             for field in fields(_Layout):
                 if field.name not in ("queue_table",):
@@ -222,7 +302,8 @@ class TickEngine:
         try:
             fits = np.array_equal(arrays["identity"], identity)
             counters = [int(figure) for figure in arrays["counters"].astype(np.int64)]
-            state = {name: _floats(arrays[name]) for name in SAVED}
+            state: dict[str, NDArray[np.generic]] = {name: _floats(arrays[name]) for name in SAVED}
+            state |= {name: np.array(arrays[name], dtype=np.int8) for name in SAVED_FLAGS}
             tables = arrays["tables"].astype(np.int64)
         except KeyError as missing:
             raise BadInput(
@@ -237,10 +318,14 @@ class TickEngine:
                 "load it into an engine of the fleet that it was saved from",
             )
         self.seed, self.replication, self._ticks = counters[:3]
-        self._hot = bool(counters[3])
+        self._hot, self._all_at_rest, self._dt_ns = bool(counters[3]), bool(counters[4]), counters[5]
         for name, array in state.items():
             setattr(self, f"_{name}", array)
         self._layout = None
+        self._views = None
+        self._known = None
+        if "known.pool_key" in arrays:
+            self._known = Conditions(**{f.name: arrays[f"known.{f.name}"].copy() for f in fields(Conditions)})  # type: ignore[arg-type]
         self._tables = ErlangTables()
         for count in tables:  # One by one: a saved layout names rows by their order.
             self._tables.rows_of(np.array([float(count)]))
@@ -256,7 +341,7 @@ class TickEngine:
 
     def fork(self, *, replication: int | None = None) -> TickEngine:
         """An independent copy; with `replication`, its further draws come from that replication."""
-        other = TickEngine(self.network, seed=self.seed, replication=self.replication)
+        other = TickEngine(self.network, seed=self.seed, replication=self.replication, rests=self._tolerance >= 0.0)
         other.load(self.save())
         if replication is not None:
             other.replication = replication
@@ -265,35 +350,36 @@ class TickEngine:
     # Taking up conditions.
 
     def _adopt(self, conditions: Conditions) -> F64 | None:
-        """Bring queues in line with the pool table; requests lost with vanished pools, by operation."""
-        old = self._layout
-        same_pools = (
-            old is not None
-            and len(old.pool_key) == len(conditions.pool_key)
-            and all_same(old.pool_key, conditions.pool_key)
-            and all_same(old.pool_start, conditions.pool_start)
-        )
-        if not same_pools:
-            _check_shapes(self.network, conditions)
-        elif (
-            old is not None
-            and all_same(old.pool_ready, conditions.pool_ready)
-            and all_same(old.pool_speed, conditions.pool_speed)
-            and all_same(old.station_servers, conditions.station_servers)
-        ):
-            return None
-        layout = self._layout = self._lay_out(conditions)
+        """Take up conditions that have changed: new queues if pools or stations did, and wake up whom it concerns.
+
+        Returns the requests lost with vanished pools, by operation.
+        """
+        known, network = self._known, self.network
+        _check_shapes(network, conditions)
+        touched = np.ones(len(network.services), dtype=bool) if known is None else _touched(network, known, conditions)
+        self._known = Conditions(**{f.name: getattr(conditions, f.name).copy() for f in fields(Conditions)})
         lost = None
-        if old is None:
-            self._queues = np.zeros((len(layout.queue_station), Q_WIDTH))
-            self._contents = np.zeros((len(layout.content_visit), M_WIDTH))
-        else:
-            lost = self._move_queues(old, layout)
-            self._rescale_speed(old, layout)
-        self._make_stack()
-        refresh_queues(layout.queue_servers, layout.queue_table, self._tables.rows, self._queues)
-        # New conditions, old queues: what a call costs now, before anybody is let in on old figures.
-        self._sweep_backward(conditions, layout, self._new_output(1.0, troubled=False), 1.0)
+        old = self._layout
+        if (
+            known is None
+            or old is None
+            or not all(np.array_equal(getattr(known, name), getattr(conditions, name)) for name in LAID_OUT)
+        ):
+            layout = self._layout = self._lay_out(conditions)
+            if old is None:
+                self._queues = np.zeros((len(layout.queue_station), Q_WIDTH))
+                self._contents = np.zeros((len(layout.content_visit), M_WIDTH))
+            else:
+                lost = self._move_queues(old, layout)
+                self._rescale_speed(old, layout)
+            self._make_stack()
+            if lost is not None:  # Callers lose what they wait for.
+                callers = network.edge_caller[self._ops[O_LOST, network.edge_callee] > 0.0]
+                touched[network.op_service[callers[callers >= 0]]] = True
+            queues = np.flatnonzero(touched[network.station_service[layout.queue_station]])
+            refresh_queues(queues, layout.queue_servers, layout.queue_table, self._tables.rows, self._queues)
+        self._rest[touched] = 0
+        self._ops[O_STALE, touched[network.op_service]] = 1.0
         return lost
 
     def _lay_out(self, conditions: Conditions) -> _Layout:
@@ -319,7 +405,6 @@ class TickEngine:
         cpu = network.service_cpu[conditions.pool_service]
         pool_place = np.arange(len(conditions.pool_key)) - conditions.pool_start[conditions.pool_service]
         table = self._tables.rows_of(servers)
-        plan, figures = self._plan(conditions, queue_start, content_start, servers, table)
         return _Layout(
             pool_key=conditions.pool_key.copy(),
             pool_service=conditions.pool_service.copy(),
@@ -337,34 +422,7 @@ class TickEngine:
             content_pool=conditions.pool_start[content_service] + content_place,
             content_visit=content_visit,
             pool_queue=queue_start[cpu] + np.where(network.station_shared[cpu] == 1, 0, pool_place),
-            plan=plan,
-            plan_figures=figures,
         )
-
-    def _plan(
-        self, conditions: Conditions, queue_start: I64, content_start: I64, servers: F64, table: I64
-    ) -> tuple[I64, F64]:
-        """The short cut through services of one operation, one pool and one Work before the calls."""
-        network = self.network
-        plan = np.full((len(network.services), PLAN_WIDTH), -1, dtype=np.int64)
-        figures = np.zeros((len(network.services), 5))
-        s = network.service_order
-        p = conditions.pool_start[s]
-        k = network.station_start[s]
-        one_pool = conditions.pool_start[s + 1] - p == 1
-        at = np.flatnonzero(self._simple[s] & one_pool)
-        s, p, k = s[at], p[at], k[at]
-        o, visit, q = network.op_start[s], network.visit_start[s], queue_start[k]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean_s = network.visit_mean_s[visit] / conditions.pool_speed[p]
-            rate = servers[q] / mean_s
-        usable = (servers[q] > 0.0) & (mean_s > 1e-12) & np.isfinite(mean_s)
-        at, s, p, k, o, visit, q = (array[usable] for array in (at, s, p, k, o, visit, q))
-        last = network.edge_start[o + 1]
-        plan[at] = np.stack([o, q, content_start[visit], network.edge_start[o], last, k, p, table[q]], axis=1)
-        g = 0.5 * (1.0 + network.visit_cv2[visit])
-        figures[at] = np.stack([mean_s[usable], g, servers[q], rate[usable], 1.0 / servers[q]], axis=1)
-        return plan, figures
 
     def _move_queues(self, old: _Layout, new: _Layout) -> F64 | None:
         """Carry queues over by pool key. A pool that is gone, or has nobody ready, fails its requests."""
@@ -415,8 +473,8 @@ class TickEngine:
         cut = ready_share[network.op_service]
         lost = queued_dead + calling * cut
         total = queued + calling
-        self._ops[:, O_LOST] = np.divide(lost, total, out=cut.copy(), where=total > 0.0)
-        self._ops[:, O_CUT] = cut
+        self._ops[O_LOST] = np.divide(lost, total, out=cut.copy(), where=total > 0.0)
+        self._ops[O_CUT] = cut
         # Out of the shared queues too: a request dies with its pool wherever it waits.
         visit_station = network.visit_station[old.content_visit]
         place = old.content_pool - old.pool_start[old.pool_service[old.content_pool]]
@@ -455,68 +513,64 @@ class TickEngine:
             self._kept = np.zeros(size)
         keep_state(self._edges, self._contents, self._queues, self._ops, self._kept)
 
-    def _sweep_forward(
-        self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float, troubled: bool
-    ) -> None:
-        n, sample = self.network, out.sample
-        sweep_forward(
-            dt_s, troubled, self._drawn,
-            n.service_order, n.op_start, n.edge_start, self._callee, n.edge_probability, n.edge_cancel,
-            n.station_start, n.station_order, n.station_visit_start, n.station_visits, n.visit_op,
+    def _sweep_forward(self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float, troubled: bool) -> int:
+        n = self.network
+        return sweep_forward(
+            dt_s, self._tolerance, troubled, self._drawn,
+            n.service_order, n.op_start, n.edge_start, self._callee, n.edge_probability, n.edge_visit_ratio,
+            n.edge_cancel, n.station_start, n.station_order, n.station_visit_start, n.station_visits, n.visit_op,
             n.visit_code, n.visit_hold, self._visits, n.code_start,
             self._codes, n.code_x,
             layout.pool_start, conditions.pool_ready, conditions.pool_speed, conditions.pool_error_ratio,
             conditions.edge_retries, conditions.edge_backoff_s, conditions.edge_delay_s,
             conditions.op_shed_ratio, conditions.journey_rate_rps,
             layout.queue_start, layout.queue_servers, layout.queue_limit, layout.queue_table,
-            layout.content_start, layout.plan, layout.plan_figures, self._tables.rows,
-            self._edges, self._contents, self._queues, self._ops, self._calm, self._stack, self._first,
-            out.edge, out.trouble, out.op, sample.station_busy, sample.station_capacity,
-            sample.station_queue,
+            layout.content_start, self._tables.rows,
+            self._edges, self._contents, self._queues, self._ops, self._calm, self._rest, self._stack, self._first,
+            out.edge, out.trouble, out.op, out.standing.station,
         )  # fmt: skip
 
-    def _sweep_backward(self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float) -> tuple[float, bool]:
+    def _sweep_backward(self, conditions: Conditions, layout: _Layout, out: _Output) -> tuple[float, int]:
+        """Returns how far the forward sweep's assumptions were off, and how many operations' rows moved."""
         n = self.network
-        return sweep_backward(
-            dt_s,
+        unsettled, self._hot, moves = sweep_backward(
+            self._tolerance,
             n.service_order, n.op_start, n.edge_start, self._callee, n.edge_probability,
             n.edge_required, n.edge_publish, n.station_shared, n.visit_station, self._visits,
             n.code_start, self._codes, n.code_x,
             layout.pool_start, conditions.pool_ready, conditions.pool_speed, conditions.pool_error_ratio,
             conditions.edge_timeout_s, conditions.edge_retries, conditions.edge_backoff_s,
             conditions.edge_delay_s, conditions.op_shed_ratio, layout.queue_start, layout.queue_servers,
-            layout.content_start, layout.plan, layout.plan_figures,
+            layout.content_start,
             self._queues, self._edges, self._contents, self._ops, self._rows, self._calm, self._groups,
-            self._frames, self._calls, self._attempt, out.edge, out.trouble, out.op, len(n.journeys),
+            self._rest, self._moved, self._frames, self._calls, self._attempt,
+            out.edge, out.standing.call, out.standing.time, len(n.journeys),
         )  # fmt: skip
+        return unsettled, moves
 
-    def _new_output(self, dt_s: float, *, troubled: bool) -> _Output:
-        """A sample over one block of memory. In calm, its rows of trouble are one row of zeros."""
-        assert self._layout is not None
-        edges, ops, stations = (
-            len(self.network.edge_callee),
-            len(self.network.ops),
-            len(self.network.stations),
-        )
-        pools = len(self._layout.pool_key)
-        op_end = Y_ROWS * ops
+    def _new_output(self, dt_s: float, *, troubled: bool, at_rest: bool = False) -> _Output:
+        """A sample over two blocks of memory: what flows, and what stands.
+
+        In calm, its rows of trouble are one row of zeros; at rest, what stands is the last sample's.
+        """
+        edges, ops = len(self.network.edge_callee), len(self.network.ops)
+        op_rows = Y_FAILED if at_rest else Y_ROWS
+        op_end = op_rows * ops
         edge_end = op_end + X_ROWS * edges
-        station_end = edge_end + 3 * stations
-        pool_end = station_end + pools
-        block = self._free_block(pool_end + (T_ROWS * edges if troubled else 0))
-        op = block[:op_end].reshape(Y_ROWS, ops)
+        block = self._free_block(edge_end + (T_ROWS * edges if troubled else 0))
+        op = block[:op_end].reshape(op_rows, ops)
         edge = block[op_end:edge_end].reshape(X_ROWS, edges)
-        busy, capacity, queue = block[edge_end:station_end].reshape(3, stations)
-        none = self._zeros
+        standing = self._standing_views(anew=not at_rest)
+        none = self._no_edges
         sample = Sample(
             dt_s=dt_s,
             op_arrivals=op[Y_CAME],
             op_ok=op[Y_OK],
-            op_failed=op[Y_FAILED],
-            op_rejected=op[Y_REJECTED],
-            op_latency_mean_s=op[Y_MEAN],
-            op_latency_p50_s=op[Y_P50],
-            op_latency_p99_s=op[Y_P99],
+            op_failed=self._no_ops if at_rest else op[Y_FAILED],
+            op_rejected=self._no_ops if at_rest else op[Y_REJECTED],
+            op_latency_mean_s=standing.time[TIME_MEAN],
+            op_latency_p50_s=standing.time[TIME_P50],
+            op_latency_p99_s=standing.time[TIME_P99],
             edge_issued=edge[X_ISSUED],
             edge_ok=edge[X_OK],
             edge_failed=none,
@@ -528,16 +582,16 @@ class TickEngine:
             edge_zombie=none,
             call_ok=edge[X_OK],
             call_failed=none,
-            call_latency_mean_s=edge[X_CALL_MEAN],
-            call_latency_p99_s=edge[X_CALL_P99],
-            station_busy=busy,
-            station_capacity=capacity,
-            station_queue=queue,
-            pool_utilisation=block[station_end:pool_end],
+            call_latency_mean_s=standing.call[CALL_MEAN],
+            call_latency_p99_s=standing.call[CALL_P99],
+            station_busy=standing.station[STATION_BUSY],
+            station_capacity=standing.station[STATION_CAPACITY],
+            station_queue=standing.station[STATION_QUEUE],
+            pool_utilisation=standing.utilisation,
         )
         trouble = self._no_trouble
         if troubled:
-            trouble = block[pool_end:].reshape(T_ROWS, edges)
+            trouble = block[edge_end:].reshape(T_ROWS, edges)
             trouble[:] = 0.0
             sample.call_ok = trouble[T_CALL_OK]
             sample.call_failed = trouble[T_CALL_FAILED]
@@ -547,7 +601,30 @@ class TickEngine:
             sample.edge_retried = trouble[T_RETRIED]
             sample.edge_in_backoff = trouble[T_BACKOFF]
             sample.edge_zombie = trouble[T_ZOMBIE]
-        return _Output(sample, edge, trouble, op)
+        return _Output(sample, block, edge, trouble, op, standing)
+
+    def _standing_views(self, *, anew: bool) -> _Standing:
+        """What stands; with `anew` in a copy that may be written to, since samples share what they were given."""
+        assert self._layout is not None
+        if self._views is not None and not anew:
+            return self._views
+        edges, ops, stations = len(self.network.edge_callee), len(self.network.ops), len(self.network.stations)
+        time_at = CALL_ROWS * edges
+        station_at = time_at + TIME_ROWS * ops
+        pool_at = station_at + STATION_ROWS * stations
+        block = self._standing
+        if anew or len(block) != pool_at + len(self._layout.pool_key):
+            block = self._free_block(pool_at + len(self._layout.pool_key))
+            block[:pool_at] = self._standing[:pool_at]
+        self._standing = block
+        self._views = _Standing(
+            block,
+            block[:time_at].reshape(CALL_ROWS, edges),
+            block[time_at:station_at].reshape(TIME_ROWS, ops),
+            block[station_at:pool_at].reshape(STATION_ROWS, stations),
+            block[pool_at:],
+        )
+        return self._views
 
     def _free_block(self, size: int) -> F64:
         """Memory for a sample: used again once nobody holds the sample that lay there.
@@ -555,30 +632,38 @@ class TickEngine:
         A fresh block would cost more in page faults than the tick costs in arithmetic. Every array of a
         sample keeps its block alive, so a count of references says whether a caller kept anything.
         """
-        for block in self._blocks:
-            # One reference from the list, one from the loop, one from the call.
-            if len(block) == size and sys.getrefcount(block) == 3:
-                return block
-        if len(self._blocks) >= 4:
+        if len(self._blocks) > 8:  # Pools came and went.
             self._blocks.clear()
+        blocks = self._blocks.setdefault(size, [])
+        for block in blocks:
+            # One reference from the list, one from the loop, one from the call.
+            if sys.getrefcount(block) == 3:
+                return block
+        if len(blocks) >= 4:
+            blocks.clear()
         block = np.zeros(size)
-        self._blocks.append(block)
+        blocks.append(block)
         return block
 
 
-def _simple_services(network: Network) -> NDArray[np.bool_]:
-    """(S,) whether a service has one operation of one Work and then calls, and one unbounded station."""
-    simple = np.zeros(len(network.services), dtype=bool)
-    for s in range(len(network.services)):
-        o, k = int(network.op_start[s]), int(network.station_start[s])
-        kinds = network.code_kind[network.code_start[o] : network.code_start[o + 1]].tolist()
-        simple[s] = (
-            network.op_start[s + 1] - o == 1
-            and network.station_start[s + 1] - k == 1
-            and kinds in ([WORK, END], [WORK, CALLS, END])
-            and bool(np.isinf(network.station_queue_limit[k]))
-        )
-    return simple
+def _touched(network: Network, known: Conditions, now: Conditions) -> NDArray[np.bool_]:
+    """(S,) services for which anything changed but the users' rates, which show in what arrives."""
+    services = len(network.services)
+    pools_then, pools_now = np.diff(known.pool_start), np.diff(now.pool_start)
+    touched: NDArray[np.bool_] = pools_then != pools_now
+    place = np.arange(len(now.pool_key)) - now.pool_start[now.pool_service]
+    alike = ~touched[now.pool_service]
+    rows, before = np.flatnonzero(alike), (known.pool_start[now.pool_service] + place)[alike]
+    for name in ("pool_key", "pool_ready", "pool_speed", "pool_error_ratio"):
+        differs = getattr(now, name)[rows] != getattr(known, name)[before]
+        touched[now.pool_service[rows[differs]]] = True
+    touched[network.station_service[now.station_servers != known.station_servers]] = True
+    touched[network.op_service[now.op_shed_ratio != known.op_shed_ratio]] = True
+    for name in ("edge_timeout_s", "edge_retries", "edge_backoff_s", "edge_delay_s"):
+        callers = network.edge_caller[getattr(now, name) != getattr(known, name)]
+        touched[network.op_service[callers[callers >= 0]]] = True
+    assert touched.shape == (services,)
+    return touched
 
 
 def _rows_before(old: _Layout, new: _Layout) -> I64:

@@ -1,25 +1,71 @@
-"""Small kernels around the two sweeps: keep and take back a state, bring waits up to date, read off."""
+"""Small kernels around the two sweeps: notice changes, keep and take back a state, refresh waits, read off."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.fleet.traffic.engine import F64, I64
-from twin.fleet.traffic.jit import kernel
+from twin.fleet.traffic.engine import F64, I64, Conditions
+from twin.fleet.traffic.jit import inlined, kernel
 from twin.fleet.traffic.queues import Q_BUSY, Q_LET_IN, refresh_queue
-from twin.fleet.traffic.state import E_HOT, E_MEAN, E_OK, E_WIDTH, E_ZOMBIE_S, M_HOLD, O_HOT
+from twin.fleet.traffic.state import E_EXPECTED, E_HOT, E_MEAN, E_OK, E_ZOMBIE_S, M_HOLD, O_HOT
 
-__all__ = ["all_same", "keep_state", "read_utilisation", "refresh_queues", "take_back"]
+__all__ = ["all_finite", "keep_state", "read_utilisation", "refresh_queues", "same_conditions", "take_back"]
+
+_EXPONENT = np.int64(0x7FF0000000000000)  # all ones: infinite, or not a number
+
+
+def same_conditions(known: Conditions, now: Conditions) -> bool:
+    """Whether conditions are what they were: by their figures, for callers write into the arrays."""
+    if len(known.pool_key) != len(now.pool_key):
+        return False
+    return bool(
+        _same_ints(
+            known.pool_key, now.pool_key, known.pool_service, now.pool_service, known.pool_start, now.pool_start,
+            known.edge_retries, now.edge_retries,
+        )
+        and _same_floats(
+            known.pool_ready, now.pool_ready, known.pool_speed, now.pool_speed,
+            known.pool_error_ratio, now.pool_error_ratio, known.station_servers, now.station_servers,
+            known.edge_timeout_s, now.edge_timeout_s, known.edge_backoff_s, now.edge_backoff_s,
+            known.edge_delay_s, now.edge_delay_s, known.op_shed_ratio, now.op_shed_ratio,
+            known.journey_rate_rps, now.journey_rate_rps,
+        )
+    )  # fmt: skip
+
+
+@inlined
+def _differing(one: NDArray[np.generic], other: NDArray[np.generic]) -> int:
+    """In how many places two arrays differ. Counted, not sought: a loop without a way out is four times as fast."""
+    if one.shape[0] != other.shape[0]:
+        return 1
+    differing = 0
+    for i in range(one.shape[0]):
+        differing += one[i] != other[i]
+    return differing
 
 
 @kernel
-def all_same(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
-    """Whether two arrays of one length hold the same; np.array_equal takes longer than the comparison."""
-    same = True
-    for i in range(one.shape[0]):
-        same = same and one[i] == other[i]
-    return same
+def _same_ints(a: I64, a2: I64, b: I64, b2: I64, c: I64, c2: I64, d: I64, d2: I64) -> bool:
+    return _differing(a, a2) + _differing(b, b2) + _differing(c, c2) + _differing(d, d2) == 0
+
+
+@kernel
+def _same_floats(
+    a: F64, a2: F64, b: F64, b2: F64, c: F64, c2: F64, d: F64, d2: F64, e: F64, e2: F64, f: F64, f2: F64,
+    g: F64, g2: F64, h: F64, h2: F64, i: F64, i2: F64,
+) -> bool:  # fmt: skip
+    differing = _differing(a, a2) + _differing(b, b2) + _differing(c, c2) + _differing(d, d2) + _differing(e, e2)
+    return differing + _differing(f, f2) + _differing(g, g2) + _differing(h, h2) + _differing(i, i2) == 0
+
+
+@kernel
+def all_finite(bits: I64) -> bool:
+    """Whether no figure is infinite or none at all. bits: the figures, seen as integers."""
+    bad = 0
+    for i in range(bits.shape[0]):
+        bad += (bits[i] & _EXPONENT) == _EXPONENT
+    return bad == 0
 
 
 @kernel
@@ -30,7 +76,7 @@ def keep_state(edges: F64, contents: F64, queues: F64, ops: F64, out_kept: F64) 
         for e in range(edges.shape[1]):
             out_kept[at] = edges[row, e]
             at += 1
-    for row in range(E_OK, E_WIDTH):
+    for row in range(E_OK, E_EXPECTED):
         for e in range(edges.shape[1]):
             out_kept[at] = edges[row, e]
             at += 1
@@ -42,9 +88,9 @@ def keep_state(edges: F64, contents: F64, queues: F64, ops: F64, out_kept: F64) 
         for i in range(queues.shape[1]):
             out_kept[at] = queues[q, i]
             at += 1
-    for o in range(ops.shape[0]):
-        for i in range(O_HOT):
-            out_kept[at] = ops[o, i]
+    for i in range(O_HOT):
+        for o in range(ops.shape[1]):
+            out_kept[at] = ops[i, o]
             at += 1
 
 
@@ -65,10 +111,10 @@ def take_back(kept: F64, edges: F64, contents: F64, queues: F64, ops: F64) -> No
     late = at + 3 * width
     for e in range(width):
         if abs(edges[E_OK + 3, e] - kept[late + e]) > 0.02:
-            for row in range(E_OK, E_WIDTH):
+            for row in range(E_OK, E_EXPECTED):
                 if row != E_ZOMBIE_S:
                     edges[row, e] = 0.5 * (edges[row, e] + kept[at + (row - E_OK) * width + e])
-    at += (E_WIDTH - E_OK) * width
+    at += (E_EXPECTED - E_OK) * width
     for m in range(contents.shape[0]):
         for i in range(M_HOLD):
             contents[m, i] = kept[at]
@@ -78,16 +124,17 @@ def take_back(kept: F64, edges: F64, contents: F64, queues: F64, ops: F64) -> No
             if i != Q_LET_IN:
                 queues[q, i] = kept[at]
             at += 1
-    for o in range(ops.shape[0]):
-        for i in range(O_HOT):
-            ops[o, i] = kept[at]
+    for i in range(O_HOT):
+        for o in range(ops.shape[1]):
+            ops[i, o] = kept[at]
             at += 1
 
 
 @kernel
-def refresh_queues(queue_servers: F64, queue_table: I64, tables: F64, queues: F64) -> None:
-    """After servers or speeds changed: what the queues mean for waits now."""
-    for q in range(queues.shape[0]):
+def refresh_queues(touched: I64, queue_servers: F64, queue_table: I64, tables: F64, queues: F64) -> None:
+    """After servers or speeds changed: what the queues mean for waits now. touched: rows of these queues."""
+    for i in range(touched.shape[0]):
+        q = touched[i]
         refresh_queue(queues, q, queue_servers[q], tables, queue_table[q])
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from twin.fleet.traffic.engine import F64
+from twin.fleet.traffic.network import Network
+
 Outcomes = dict[tuple[float, str], float]  # share of those who (have spent so long, are in this state)
 
 
@@ -132,3 +135,28 @@ class Pots:
                     back[again] += amount * self.late
             flows.append(back[: ticks * steps])
         return totals
+
+
+def drift(
+    network: Network, drawn: F64, rate_rps: F64, mean_s: F64, in_flight: F64, dt_s: float
+) -> tuple[F64, F64, F64, F64]:
+    """A calm tick by the flow equations of the whole graph, solved at once instead of caller by caller.
+
+    came = entries + A·came, A[callee, caller] the calls per request. Ledgers by Little's law. Returns
+    arrivals (O,) and, by edge, attempts, those ended well, and those in flight.
+    """
+    ops, journeys = len(network.ops), len(network.journeys)
+    calls = np.zeros((ops, ops))
+    inner = slice(journeys, None)
+    np.add.at(calls, (network.edge_callee[inner], network.edge_caller[inner]), network.edge_visit_ratio[inner])
+
+    def flows(entries: F64) -> tuple[F64, F64]:
+        entering = np.bincount(network.edge_callee[:journeys], weights=entries, minlength=ops)
+        came = np.linalg.solve(np.eye(ops) - calls, entering)
+        return came, np.concatenate([entries, came[network.edge_caller[inner]] * network.edge_visit_ratio[inner]])
+
+    came, issued = flows(drawn)
+    _, expected = flows(rate_rps * dt_s)
+    whole = in_flight + issued
+    after = np.where(mean_s > 0.1 * dt_s, whole * mean_s / (mean_s + dt_s), np.minimum(expected * mean_s / dt_s, whole))
+    return came, issued, whole - after, after

@@ -221,7 +221,7 @@ def test_the_longest_of_parallel_calls(means: tuple[float, ...], probabilities: 
 def test_a_ledger_in_a_steady_state_moves_what_single_attempts_move(
     retries: int, backoff_s: float, mean_s: float
 ) -> None:
-    edges, ops = np.zeros((E_WIDTH, 1)), np.zeros((1, O_WIDTH))
+    edges, ops = np.zeros((E_WIDTH, 1)), np.zeros((O_WIDTH, 1))
     out, trouble = np.zeros((X_ROWS, 1)), np.zeros((T_ROWS, 1))
     edges[E_HOT], edges[E_MEAN], edges[E_OK], edges[E_OK + 3] = 1.0, mean_s, 0.3, 0.7
     for _ in range(40):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,13 +58,12 @@ def test_names_are_looked_up_as_a_cluster_would() -> None:
     assert not is_in_cluster("api.example.com")
 
 
+@pytest.mark.timeout(20)  # The guard is against minutes, not a measurement.
 @pytest.mark.parametrize(
     "text", ["a:" * 9_000, "a." * 9_000, "tcp(" * 4_000, "://" * 6_000, "a@" * 9_000, "x" * 20_000]
 )
 def test_no_text_takes_long(text: str) -> None:
-    start = time.perf_counter()
     find_addresses(text)
-    assert time.perf_counter() - start < 2.0
 
 
 @given(st.text(max_size=60) | st.text("ab.:/@,()= -1", max_size=60))
