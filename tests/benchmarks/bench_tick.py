@@ -1,4 +1,4 @@
-"""Time of a tick, calm and in an incident, and how many times faster it is than the interpreter.
+"""Time of a tick, calm and in an incident; of a calm hour of a World; and how much faster than the interpreter.
 
 Run from the root: python -m tests.benchmarks.bench_tick
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import platform
 import statistics
-from time import perf_counter
+from time import perf_counter, process_time
 
 from twin.fleet.draws import uniform
 from twin.fleet.traffic.engine import Conditions, TrafficEngine
 from twin.fleet.traffic.interpreter import InterpreterEngine
 from twin.fleet.traffic.network import compile_network, initial_conditions
 from twin.fleet.traffic.tick import TickEngine
+from twin.fleet.world import World
 from twin.spec.fleet import Fleet, Journey, Service
+from twin.spec.generators import generate
 from twin.spec.ids import JourneyName, OpId, ServiceId
 from twin.spec.program import Call, Hold, Operation, Retry, Station, Step, Work
 
@@ -74,6 +76,19 @@ def tick_ms(engine: TrafficEngine, conditions: Conditions, ticks: int) -> tuple[
     return min(times), statistics.median(times)
 
 
+def calm_hour_s(services: int, *, watched: bool, hours: int = 3) -> float:
+    """Processor seconds of one calm simulated hour of a generated World, systems and telemetry included; the best."""
+    world = World.build(generate(services, seed=1), seed=1)
+    world.watched = watched
+    world.run_for(120 * SECOND_NS)
+    times = []
+    for _ in range(hours):
+        began = process_time()
+        world.run_for(3600 * SECOND_NS)
+        times.append(process_time() - began)
+    return min(times)
+
+
 def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}; fastest and median tick in ms")
     for services in (1_000, 2_000, 5_000):
@@ -92,6 +107,27 @@ def main() -> None:
                 f"{services:6d} services, {len(network.edge_callee):6d} edges, {kind:7s}"
                 f"  calm {calm[0]:.3f} {calm[1]:.3f}  incident {incident[0]:.2f} {incident[1]:.2f}"
             )
+    for services in (1_000, 2_000):
+        fleet = generate(services, seed=1)
+        network = compile_network(fleet)
+        conditions = initial_conditions(network, fleet)
+        engine = TickEngine(network, seed=1)
+        tick_ms(engine, conditions, 60)
+        calm = tick_ms(engine, conditions, 300)
+        told = []
+        for step, speed in ((5 * services, 0.02), (5, 0.02)):  # One slow service; one in five.
+            struck = initial_conditions(network, fleet)
+            struck.pool_speed[50::step] = speed
+            storm = engine.fork()
+            tick_ms(storm, struck, 10)
+            told.append(tick_ms(storm, struck, 20))
+        print(
+            f"{services:6d} services, {len(network.edge_callee):6d} edges, generated"
+            f"  calm {calm[0]:.3f} {calm[1]:.3f}  one slow {told[0][0]:.2f} {told[0][1]:.2f}"
+            f"  one in five slow {told[1][0]:.1f} {told[1][1]:.1f}"
+        )
+    watched, unwatched = calm_hour_s(2_000, watched=True), calm_hour_s(2_000, watched=False)
+    print(f"  2000 generated services, one calm hour: {watched:.2f} s with telemetry, {unwatched:.2f} s without")
     fleet = random_fleet(12, probability=0.3)
     network = compile_network(fleet)
     conditions = initial_conditions(network, fleet)

@@ -44,16 +44,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 class StageProgress:
-    """A bar per stage on a terminal; without one, nothing: the caller's own line says what happened."""
+    """A bar per stage on a terminal; without one a line per stage, or nothing if silence was asked for."""
 
-    def __init__(self, bars: Any | None) -> None:
-        self._bars = bars
+    def __init__(self, bars: Any | None, *, lines: bool = False) -> None:
+        self._bars, self._lines = bars, lines
         self._task: Any = None
         self._stage, self._total, self._done = "", 0, 0
 
     def stage(self, name: str, total: int) -> None:
         """Begin a stage of `total` steps."""
         self._stage, self._total, self._done = name, total, 0
+        if self._lines:
+            click.echo(f"{name} …", err=True)
         if self._bars is not None:
             if self._task is not None:
                 self._bars.remove_task(self._task)
@@ -72,7 +74,7 @@ class StageProgress:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[StageProgress]:
-    """A progress display on standard error, if that is a terminal and nobody asked for silence.
+    """A progress display on standard error: bars on a terminal, one line a stage elsewhere, nothing if `quiet`.
 
     Ctrl-C within it becomes Stopped, which knows how far it had come.
     """
@@ -88,7 +90,7 @@ def progress(*, quiet: bool) -> Iterator[StageProgress]:
 @contextmanager
 def _display(*, quiet: bool) -> Iterator[StageProgress]:
     if quiet or not sys.stderr.isatty():
-        yield StageProgress(None)
+        yield StageProgress(None, lines=not quiet)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

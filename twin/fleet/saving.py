@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import types
 import zlib
 from collections.abc import Callable, Mapping
@@ -31,9 +32,10 @@ from twin.spec.fleet import Fleet
 __all__ = ["FORMAT_VERSION", "UNREADABLE", "no_world_in", "pack", "unpack"]
 
 MAGIC: Final = b"TWINWRLD"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # Raise it with the layout; a test knows what each version holds.
 UNREADABLE: Final = "cannot read the world file"
 SIZE_MAX: Final = 2 * 2**30
+_DTYPE: Final = re.compile(r"[<>|][biuf][1248]")
 
 _RECORDS: Final[dict[str, type]] = {
     cls.__name__: cls
@@ -119,6 +121,8 @@ def _unreadable(why: str, next_step: str) -> BadInput:
 def _read_arrays(listed: list[list[Any]], payload: bytes, offset: int) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for name, dtype, shape in listed:
+        if not _DTYPE.fullmatch(dtype):
+            raise ValueError(f"{name} is no array of numbers")
         kind = np.dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64))
         arrays[name] = np.frombuffer(payload, kind, count, offset).reshape(shape).copy()

@@ -194,8 +194,9 @@ def test_ctrl_c_says_what_was_and_was_not_done(as_json: list[str], tmp_path: Pat
     out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
     said = json.loads(err)["why"] if as_json else err
-    assert len(err.splitlines()) == (1 if as_json else 3)
-    assert "running 30d" in said
+    assert len(err.splitlines()) == (1 if as_json else 4)
+    assert as_json or err.startswith("running 30d …\n")  # No terminal: a line a stage.
+    assert "Ctrl-C during: running 30d" in said
     assert "nothing was written" in said
     assert (tmp_path / "w.world").read_bytes() == before
 
@@ -213,3 +214,29 @@ def test_the_demo_removes_what_an_earlier_demo_left_and_nothing_else(tmp_path: P
     with pytest.raises(BadInput):
         clear(tmp_path / "mine")
     assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.timeout(600)
+def test_json_is_one_value_on_standard_output_and_silence_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "question.json").write_text("{}")
+    for arguments, code in (
+        (["generate", "--services", "20", "-o", "f.yaml"], 0),
+        (["import", str(ROOT / "examples/shop"), "-o", "shop.yaml"], 0),
+        (["world", "new", "f.yaml", "-o", "prod.world"], 0),
+        (["world", "run", "prod.world", "--for", "3m"], 0),
+        (["world", "status", "prod.world"], 0),
+        (["observe", "--prod", "prod.world", "-o", "twin.fleet", "--window", "3m"], 0),
+        (["doctor"], 0),
+        (["keys", "new", "--name", "ana"], 0),
+        (["keys", "list"], 0),
+        (["promotions", "list"], 0),
+        (["takeover"], 0),
+        (["takeover", "--release"], 0),
+        (["agent", "status"], 0),
+        (["chaos", "list"], 0),
+        (["bench", "list"], 0),
+        (["policy", "check", "question.json"], 5),
+    ):
+        done = twin(tmp_path, *arguments, "--json")
+        assert (done.returncode, done.stderr) == (code, ""), arguments
+        json.loads(done.stdout)

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from tests.twin.promote.rehearsed import UNDO, Rig, image_of, keys, receipt_for, wounded
-from tests.twin.promote.test_crash import Killed, killer
+from tests.twin.promote.test_crash import Killed, killer, statuses
+from twin.cli.commands.promote import stopped
+from twin.cli.output import Stopped
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
-from twin.promote.promoter import ask_to_abort
+from twin.promote.promoter import PromotionService, ask_to_abort
 from twin.promote.target import Target
 from twin.receipt import approve, check
 from twin.spec.change import Action, Change, Risk
@@ -174,3 +176,27 @@ def test_two_changes_of_one_second_break_the_glass_under_two_names(rig: Rig) -> 
     assert len({p.id for p in rig.journal().promotions()}) == 2
     kinds = [entry.kind for entry in rig.journal().entries(rig.journal().promotions()[0].id)]
     assert kinds == [Kind.BEGUN, Kind.INTENT, Kind.FINISHED]
+
+
+def test_ctrl_c_says_how_far_the_promotion_came_and_both_ways_on(rig: Rig) -> None:
+    receipt, notes = receipt_for(), list[Stopped]()
+
+    def stop(name: str) -> None:
+        if name == "after done":
+            raise KeyboardInterrupt
+
+    def promote(service: PromotionService) -> None:
+        try:
+            service.attempt(receipt)
+        except KeyboardInterrupt:
+            notes.append(stopped(service, "prod.world", Path("receipt.json")))
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        rig.run(promote, step=stop)
+    name = rig.journal().promotions()[0].id
+    assert notes[0].during == f"promotion {name}, 1 moves done, the one under way not"
+    assert "twin promote receipt.json --prod prod.world" in notes[0].next_step
+    assert f"twin promotions abort {name} --prod prod.world" in notes[0].next_step
+    assert rig.run(lambda service: service.abort(name)).exit_code == 9
+    assert statuses(rig) == [Status.ROLLED_BACK]

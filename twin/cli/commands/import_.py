@@ -52,7 +52,8 @@ def command(
         data = sys.stdin.buffer.read(BYTES_MAX + 1)
         texts.append(ManifestText("standard input", read_bytes_as_text(data, "standard input")))
     if not texts and unreadable:
-        raise BadInput(f"cannot read {unreadable[0].file}", unreadable[0].text, "name files that can be read")
+        why = unreadable[0].text.removeprefix("left out: ")
+        raise BadInput(f"cannot read {unreadable[0].file}", why, "name files that can be read")
     result = import_kubernetes(texts, name=name or _name_of(sources[0]), hints=given_hints)
     if given_metrics is not None:
         result = apply_metrics(result, given_metrics)

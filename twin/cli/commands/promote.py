@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twin.fleet.world import World
     from twin.promote.promoter import PromotionService
 
-__all__ = ["command", "service_for"]
+__all__ = ["command", "service_for", "stopped"]
 
 
 @click.command(name="promote")
@@ -36,7 +36,7 @@ def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: 
         try:
             done = service.attempt(envelope)
         except KeyboardInterrupt as error:
-            raise _stopped(service, prod, receipt_file) from error
+            raise stopped(service, prod, receipt_file) from error
         service.checkpoint()
     result: dict[str, Any] = {
         "outcome": str(done.outcome), "reason": done.reason, "promotion": done.promotion_id,
@@ -54,7 +54,7 @@ def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: 
     raise click.exceptions.Exit(done.exit_code)
 
 
-def _stopped(service: PromotionService, prod: str, receipt_file: Path) -> Stopped:
+def stopped(service: PromotionService, prod: str, receipt_file: Path) -> Stopped:
     """Ctrl-C in a promotion: how far it came is in the journal, and in the World's file."""
     from twin.promote.journal import Kind, Status
 

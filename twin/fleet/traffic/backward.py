@@ -329,12 +329,14 @@ def sweep_backward(
                         pass
                     elif kind == GROUP:
                         group_outcome(
+                            pc,
                             codes[pc, 1],
                             codes[pc, 2],
                             first,
                             edge_probability,
                             edge_required,
                             calls,
+                            groups,
                             calls[spare],
                         )
                         compose(frame, 1.0, calls[spare], True)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Final
 
 import numpy as np
 
 from twin.fleet.traffic.engine import F64, I64
-from twin.fleet.traffic.jit import kernel
+from twin.fleet.traffic.jit import inlined, kernel
 from twin.fleet.traffic.moments import CERTAIN_SIGMAS, ROW, survival
-from twin.fleet.traffic.state import CALM_SHARE, G_KEY, G_MOMENT
+from twin.fleet.traffic.state import CALM_SHARE, G_CLEAN, G_KEY, G_MOMENT, G_TROUBLE_KEY, G_TROUBLED
 
 __all__ = ["group_outcome", "longest", "recall_longest"]
 
 
+MOVED: Final = 0.01  # by how much calls may move before the longest of them is worked out anew
+
+
 @kernel
 def group_outcome(
-    first: int, last: int, first_tmp: int, edge_probability: F64, edge_required: I64, calls: F64, out_row: F64
-) -> None:
+    code: int, first: int, last: int, first_tmp: int, edge_probability: F64, edge_required: I64, calls: F64,
+    groups: F64, out_row: F64,
+) -> None:  # fmt: skip
     """Calls `first` to `last` at once: the longest counts, and one failure of a required one fails all.
 
     Moments of the maximum by quadrature: E[X^n] = ∫ n·x^(n-1)·(1 - Π F(x)) dx, with x = u·t² so that the
-    points gather where short calls end. calls: (n, ROW).
+    points gather where short calls end. They are kept until the calls have moved by MOVED; shares are exact
+    always. calls: (n, ROW). groups: (codes, G_WIDTH).
     """
     clean = 1.0
     sound = 1.0
@@ -56,18 +62,28 @@ def group_outcome(
     out_row[0] = clean
     out_row[17] = passing
     out_row[18] = 1.0 - sound
-    c1, c2, c3 = longest(first, last, first_tmp, edge_probability, calls, top_clean, False)
-    out_row[1] = c1
-    out_row[2] = c2
-    out_row[3] = c3
     troubled = 1.0 - clean
+    if _moved(code, first, last, first_tmp, edge_probability, calls, groups):
+        c1, c2, c3 = longest(first, last, first_tmp, edge_probability, calls, top_clean, False)
+        groups[code, G_CLEAN] = c1
+        groups[code, G_CLEAN + 1] = c2
+        groups[code, G_CLEAN + 2] = c3
+        if troubled > CALM_SHARE:
+            a1, a2, a3 = longest(first, last, first_tmp, edge_probability, calls, top_all, True)
+            t1 = max((a1 - clean * c1) / troubled, 0.0)
+            t2 = max((a2 - clean * c2) / troubled, t1 * t1)
+            groups[code, G_TROUBLED] = t1
+            groups[code, G_TROUBLED + 1] = t2
+            groups[code, G_TROUBLED + 2] = max((a3 - clean * c3) / troubled, t1 * t2)
+    out_row[1] = groups[code, G_CLEAN]
+    out_row[2] = groups[code, G_CLEAN + 1]
+    out_row[3] = groups[code, G_CLEAN + 2]
     if troubled <= CALM_SHARE:
         return
-    a1, a2, a3 = longest(first, last, first_tmp, edge_probability, calls, top_all, True)
-    t1 = max((a1 - clean * c1) / troubled, 0.0)
-    t2 = max((a2 - clean * c2) / troubled, t1 * t1)
-    t3 = max((a3 - clean * c3) / troubled, t1 * t2)
     failed = min(1.0 - sound, troubled)
+    t1 = groups[code, G_TROUBLED]
+    t2 = groups[code, G_TROUBLED + 1]
+    t3 = groups[code, G_TROUBLED + 2]
     out_row[4] = troubled - failed
     out_row[5] = t1
     out_row[6] = t2
@@ -76,6 +92,44 @@ def group_outcome(
     out_row[9] = failed * t1
     out_row[10] = failed * t2
     out_row[11] = failed * t3
+
+
+@inlined
+def _moved(code: int, first: int, last: int, first_tmp: int, edge_probability: F64, calls: F64, groups: F64) -> bool:
+    """Whether calls differ from those that the kept moments belong to; if so, these are noted in their place."""
+    share = 0.0
+    mean = 0.0
+    second = 0.0
+    other = 0.0
+    other_mean = 0.0
+    other_second = 0.0
+    for e in range(first, last):
+        i = e - first_tmp
+        p = edge_probability[e]
+        share += p * calls[i, 0]
+        mean += p * calls[i, 0] * calls[i, 1]
+        second += p * calls[i, 0] * calls[i, 2]
+        other += p * (calls[i, 4] + calls[i, 8])
+        other_mean += p * (calls[i, 4] * calls[i, 5] + calls[i, 9])
+        other_second += p * (calls[i, 4] * calls[i, 6] + calls[i, 10])
+    at = G_TROUBLE_KEY
+    moved = bool(
+        groups[code, at] + groups[code, at + 3] == 0.0
+        or abs(share - groups[code, at]) > MOVED * share
+        or abs(mean - groups[code, at + 1]) > MOVED * mean
+        or abs(second - groups[code, at + 2]) > MOVED * second
+        or abs(other - groups[code, at + 3]) > MOVED * other
+        or abs(other_mean - groups[code, at + 4]) > MOVED * other_mean
+        or abs(other_second - groups[code, at + 5]) > MOVED * other_second
+    )
+    if moved:
+        groups[code, at] = share
+        groups[code, at + 1] = mean
+        groups[code, at + 2] = second
+        groups[code, at + 3] = other
+        groups[code, at + 4] = other_mean
+        groups[code, at + 5] = other_second
+    return moved
 
 
 _GAUSS = np.polynomial.legendre.leggauss(24)
@@ -148,7 +202,7 @@ def recall_longest(
         top = max(top, calls[i, 1] + CERTAIN_SIGMAS * spread)
     known1 = groups[code, G_KEY]
     known2 = groups[code, G_KEY + 1]
-    if abs(key1 - known1) > 0.01 * known1 or abs(key2 - known2) > 0.01 * known2 or known1 == 0.0:
+    if abs(key1 - known1) > MOVED * known1 or abs(key2 - known2) > MOVED * known2 or known1 == 0.0:
         r1, r2, r3 = longest(first, last, first, edge_probability, calls, top, False)
         groups[code, G_KEY] = key1
         groups[code, G_KEY + 1] = key2

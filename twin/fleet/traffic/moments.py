@@ -23,8 +23,10 @@ level up that nobody sees, and so a collapse that does not happen.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import exp, lgamma, log, sqrt
 from typing import Final
+
+import numpy as np
 
 from twin.fleet.traffic.engine import F64
 from twin.fleet.traffic.jit import inlined, kernel
@@ -52,6 +54,7 @@ ROW: Final = 21  # figures in an outcome row
 TINY: Final = 1e-12
 SKEW_MAX: Final = 4.0  # Wilson and Hilferty's approximation is poor beyond.
 SKEW_MIN: Final = 0.02  # Below, the gamma is a normal to four digits, and its shift would cancel badly.
+SERIES_SHAPE_MAX: Final = 64.0  # Beyond, the approximation is good to four digits, and the series long.
 CERTAIN_SIGMAS: Final = 14.0  # P(beyond) < 1e-6 for an exponential.
 RETRIES_MAX: Final = 64  # More attempts than this are one regime: for ever.
 
@@ -62,7 +65,7 @@ def gamma_survival(shape: float, x: float) -> float:
     if x <= 0.0:
         return 1.0
     ninth = 1.0 / (9.0 * shape)
-    return normal_survival(((x / shape) ** (1.0 / 3.0) - 1.0 + ninth) / sqrt(ninth))
+    return normal_survival((float(np.cbrt(x / shape)) - 1.0 + ninth) / sqrt(ninth))
 
 
 @kernel
@@ -83,7 +86,9 @@ def survival(x: float, k1: float, k2: float, k3: float) -> float:
 def truncate(k1: float, k2: float, k3: float, limit: float) -> tuple[float, float, float, float]:
     """(P(X > limit), raw moments of X given X <= limit) for a duration with these cumulants.
 
-    Partial moments of a gamma: E[Y^n; Y > y] = Γ(k+n)/Γ(k) · P(Y_(k+n) > y).
+    Partial moments of a gamma: E[Y^n; Y > y] = Γ(k+n)/Γ(k) · P(Y_(k+n) > y), and from each shape to the
+    next P(Y_(k+1) > y) = P(Y_k > y) + y^k·e^(-y)/Γ(k+1), exactly. Below the mean the tail itself is the series
+    of the incomplete gamma function: Abramowitz and Stegun (1964), 6.5.29.
     """
     r2 = k2 + k1 * k1
     r3 = k3 + 3.0 * k1 * k2 + k1 * k1 * k1
@@ -106,9 +111,27 @@ def truncate(k1: float, k2: float, k3: float, limit: float) -> tuple[float, floa
         return 1.0, limit, limit * limit, limit * limit * limit
     if s0 < 1e-9:
         return 0.0, k1, r2, r3
-    y1 = scale * shape * gamma_survival(shape + 1.0, y)
-    y2 = scale * scale * shape * (shape + 1.0) * gamma_survival(shape + 2.0, y)
-    y3 = scale * scale * scale * shape * (shape + 1.0) * (shape + 2.0) * gamma_survival(shape + 3.0, y)
+    step = exp(shape * log(y) - y - lgamma(shape + 1.0))
+    if y < shape + 1.0 and shape < SERIES_SHAPE_MAX:
+        # Little is left below the limit, and the approximation's error would drown it: sum it up.
+        term = 1.0
+        total = 1.0
+        n = shape
+        while term > 1e-9 * total:
+            n += 1.0
+            term *= y / n
+            total += term
+        s0 = 1.0 - step * total
+        if s0 > 1.0 - 1e-9:
+            return 1.0, limit, limit * limit, limit * limit * limit
+    s1 = min(s0 + step, 1.0)
+    step *= y / (shape + 1.0)
+    s2 = min(s1 + step, 1.0)
+    step *= y / (shape + 2.0)
+    s3 = min(s2 + step, 1.0)
+    y1 = scale * shape * s1
+    y2 = scale * scale * shape * (shape + 1.0) * s2
+    y3 = scale * scale * scale * shape * (shape + 1.0) * (shape + 2.0) * s3
     q = 1.0 - s0
     b1 = (k1 - (y1 + shift * s0)) / q
     b1 = min(max(b1, 0.0), limit)

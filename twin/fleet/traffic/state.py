@@ -59,7 +59,10 @@ C_WIDTH: Final = 8
 # Columns of the longest of a group of calls, by code, (codes, G_WIDTH), as last worked out.
 G_KEY: Final = 0  # 0, 1 sums of the first and second moments of the calls
 G_MOMENT: Final = 2  # 2..4 raw moments of the longest
-G_WIDTH: Final = 5
+G_TROUBLE_KEY: Final = 5  # 5..10 likewise out of calm: clean share and its moments, other share and its moments
+G_CLEAN: Final = 11  # 11..13 raw moments of the longest if all are clean
+G_TROUBLED: Final = 14  # 14..16 and if not
+G_WIDTH: Final = 17
 
 # Columns of what is known of visits, (V, V_WIDTH): of Work its mean seconds and squared coefficient of
 # variation, of Hold the bound of the wait.
@@ -108,5 +111,5 @@ CALM_SHARE: Final = 1e-7  # Below, trouble is not worth its arithmetic.
 RESIDUE: Final = 1e-9  # requests
 
 # What moves by less, as a share of itself, counts as standing still.
-REST_TOLERANCE: Final = 1e-6
+REST_TOLERANCE: Final = 1e-4
 REST_NUMBER: Final = 0.01  # requests: how far a queue at rest may be from its stationary number
