@@ -13,8 +13,12 @@ from pathlib import Path
 import click
 import pytest
 
+from twin.cli.commands.verify import verdict_text
 from twin.cli.main import COMMANDS, cli
 from twin.cli.output import complain
+from twin.spec.fault import Fault
+from twin.spec.ids import FaultKind
+from twin.spec.verdict import Outcome, Suspect, Verdict
 
 ROOT = Path(__file__).parents[3]
 
@@ -240,3 +244,16 @@ def test_json_is_one_value_on_standard_output_and_silence_beside_it(tmp_path: Pa
         done = twin(tmp_path, *arguments, "--json")
         assert (done.returncode, done.stderr) == (code, ""), arguments
         json.loads(done.stdout)
+
+
+def test_a_verdict_fits_into_a_hundred_columns() -> None:
+    parameters = {"session": "session-4711", "share": 0.588235294, "station": "a-row-lock-with-quite-a-name" * 3}
+    fault = Fault(kind=FaultKind("held_slots"), target="shop/orders-db", parameters=parameters)
+    verdict = Verdict(
+        outcome=Outcome.INCONCLUSIVE, reason="short", stages=(),
+        suspects=(Suspect(fault=fault, weight=0.87, residual=1.0), Suspect(fault=None, weight=0.1, residual=2.0)),
+    )  # fmt: skip
+    lines = verdict_text(Path("fix.yaml"), verdict, None).splitlines()
+    assert max(len(line) for line in lines) <= 100
+    assert any("0.87  held_slots(shop/orders-db" in line for line in lines)
+    assert any("0.10  none of these" in line for line in lines)

@@ -138,12 +138,9 @@ def verdict_text(change_file: Path, verdict: Verdict, receipt: Path | None) -> s
             f"  sure  effect {effect.value:.2f} ({effect.low:.2f}–{effect.high:.2f}), "
             f"harm {harm.value:.2f} ({harm.low:.2f}–{harm.high:.2f}), {verdict.replications} paired runs"
         )
-    if verdict.suspects:
-        shown = (
-            f"{fault_text(suspect.fault) if suspect.fault else 'none of these'} {suspect.weight:.2f}"
-            for suspect in verdict.suspects[:3]
-        )
-        lines.append(f"  looks like {' · '.join(shown)}")
+    for number, suspect in enumerate(verdict.suspects[:3]):
+        name = fault_text(suspect.fault) if suspect.fault else "none of these"
+        lines.append(f"  {'looks like' if number == 0 else '':<10} {suspect.weight:.2f}  {name}"[:100])
     if verdict.prediction.recovery_s is not None:
         recovery = verdict.prediction.recovery_s
         lines.append(f"  then  recovers in {recovery.value:.0f} s ({recovery.low:.0f}–{recovery.high:.0f})")
