@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from chaos.catalogue import compile_fault, complete, fault_type
 from twin.fit.cone import cone_of
+from twin.fit.forks import in_forks
 from twin.fit.since import Amendment, amendments_since, deploys_since
 from twin.fleet.perturbation import Deploy, Timed
 from twin.fleet.plant import plant_of
@@ -163,22 +164,19 @@ def _require_sight(plant: Plant, cone: Sequence[ServiceId], start_s: float, end_
 
 
 def reproduce(
-    scene: Scene, hypotheses: Sequence[Fault], *, progress: Callable[[str], None] | None = None
+    scene: Scene, hypotheses: Sequence[Fault], *, jobs: int = 1, progress: Callable[[], None] = lambda: None
 ) -> Reproduction:
-    """Fit every hypothesis and weigh them against each other and against "none of these"."""
+    """Fit every hypothesis and weigh them against each other and against "none of these".
+
+    `jobs` processes share the hypotheses; the result is the same, bit for bit.
+    """
     calm = _residual(scene, None, parity=1)
-    suspects = []
-    for hypothesis in dict.fromkeys(_key(h) for h in hypotheses):
-        fault = Fault(
-            kind=FaultKind(hypothesis[0]), target=hypothesis[1], parameters=MappingProxyType(dict(hypothesis[2]))
-        )
-        if progress is not None:
-            progress(fault.kind)
-        try:
-            fitted = fit(scene, fault)
-        except TwinError:
-            continue  # A hypothesis that this fleet cannot hold explains nothing.
-        suspects.append((fitted.fault, fitted.residual / max(calm, 1e-9)))
+    faults = [
+        Fault(kind=FaultKind(kind), target=target, parameters=MappingProxyType(dict(parameters)))
+        for kind, target, parameters in dict.fromkeys(_key(h) for h in hypotheses)
+    ]
+    fits = in_forks(_try_fit, [(scene, fault) for fault in faults], jobs=jobs, progress=progress)
+    suspects = [(fitted.fault, fitted.residual / max(calm, 1e-9)) for fitted in fits if fitted is not None]
     scored: list[tuple[Fault | None, float]] = [*suspects, (None, NONE_RESIDUAL)]
     lowest = min(residual for _, residual in scored)
     weights = [_prior(scene, fault) * math.exp(-SHARPNESS * (residual - lowest)) for fault, residual in scored]
@@ -191,6 +189,14 @@ def reproduce(
         key=lambda suspect: -suspect.weight,
     )
     return Reproduction(scene, tuple(ranked), calm)
+
+
+def _try_fit(scene: Scene, fault: Fault) -> Fitted | None:
+    """None for a hypothesis that this fleet cannot hold: it explains nothing."""
+    try:
+        return fit(scene, fault)
+    except TwinError:
+        return None
 
 
 def _prior(scene: Scene, fault: Fault | None) -> float:

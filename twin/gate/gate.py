@@ -153,6 +153,10 @@ class Gate:
         cost_s = MODELLED_FIT_S * len(suspects) + MODELLED_CANDIDATE_S * len(open_ones) * self._settings.fleet
         return Verification(suspects=suspects, judged=tuple(judged), modelled_s=cost_s)
 
+    def _advance(self) -> None:
+        if self._progress is not None:
+            self._progress.advance()
+
     def _check_form(self, candidate: _Candidate) -> None:
         started = time.perf_counter()
         try:
@@ -195,8 +199,7 @@ class Gate:
             scene = set_scene(self._twin, self._production, request.incident, targets=targets)
             if self._progress is not None:
                 self._progress.stage("reproducing the incident on the twin", len(hypotheses))
-            report = self._progress
-            reproduction = reproduce(scene, hypotheses, progress=(lambda _: report.advance()) if report else None)
+            reproduction = reproduce(scene, hypotheses, jobs=self._settings.jobs, progress=self._advance)
         except TwinError as error:
             result = StageResult(stage=StageName.REPRODUCTION, verdict=StageVerdict.INCONCLUSIVE, reason=str(error))
             for candidate in candidates:
@@ -233,7 +236,11 @@ class Gate:
             count = self._settings.replications if rank == 0 else RIVAL_REPLICATIONS
             role = _Role.RIVAL if rank else _Role.BEST
             reproduced = suspect.fault is not None
-            self._play(scene, situation, candidates, _replications(seed, count), role=role, reproduced=reproduced)
+            # A rival can only make it worse: who has failed already needs none.
+            tried = [c for c in candidates if rank == 0 or (c.outcome is not None and c.outcome.promotable)]
+            if not tried:
+                break
+            self._play(scene, situation, tried, _replications(seed, count), role=role, reproduced=reproduced)
             if rank == 0:
                 best = situation
                 self._try_mechanics(situation, candidates)
@@ -259,7 +266,7 @@ class Gate:
             self._progress.stage(f"{what} {len(plans)} candidates, {len(replications)} paired runs", len(replications))
         rehearsal = rehearse(
             situation, plans, replications=replications, horizon_s=self._settings.horizon_s, jobs=self._settings.jobs,
-            progress=self._progress.advance if self._progress else None,
+            progress=self._advance,
         )  # fmt: skip
         wall_s = time.perf_counter() - started
         services = [service.id for service in scene.fleet.services]

@@ -7,9 +7,7 @@ nothing and one arm a plan under the same noise. So the difference of two arms i
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,9 +17,11 @@ from numpy.typing import NDArray
 from twin.change.moves import make_move, moves_of
 from twin.fit.beliefs import vary
 from twin.fit.cone import is_user
+from twin.fit.forks import in_forks
 from twin.fleet.plant import plant_of
 from twin.fleet.traffic.engine import Sample
 from twin.fleet.world import World
+from twin.gate.bins import add_requests, add_users, count_missing
 from twin.spec.errors import NotFound, TwinError
 from twin.spec.fleet import Fleet
 from twin.spec.ids import JourneyName
@@ -96,40 +96,26 @@ class _Recorder:
         self._op_service = network.op_service
         services = len(world.fleet.services)
         self._start_ns = world.now_ns
-        self._users = np.array(_user_rows(world.fleet), dtype=np.int64)
-        journeys = self._users.size
+        self._rows = np.array(_user_rows(world.fleet), dtype=np.int64)
+        journeys = self._rows.size
         self.let_down, self.users = np.zeros((bins, journeys)), np.zeros((bins, journeys))
         self.bad, self.asked = np.zeros((bins, services)), np.zeros((bins, services))
         self.missing = np.zeros(bins)
         self._state = world.state
-        self._row = 0
-        self._op_bad, self._op_asked = np.zeros(len(network.ops)), np.zeros(len(network.ops))
+        self._ready = np.zeros(services, dtype=np.int64)
 
     def __call__(self, end_ns: int, sample: Sample) -> None:
         row = (end_ns - self._start_ns - 1) // (BIN_S * NS_PER_S)
         if row >= self.bad.shape[0]:
             return
-        if row != self._row:
-            self.flush()
-            self._row = row
-        users = self._users
-        self.let_down[row] += sample.call_failed[users]
-        self.users[row] += (sample.call_failed + sample.call_ok)[users]
-        self._op_bad += sample.op_failed
-        self._op_bad += sample.op_rejected
-        self._op_asked += sample.op_arrivals
+        add_users(self._rows, sample.call_failed, sample.call_ok, BIN_S, self.let_down[row], self.users[row])
+        add_requests(
+            self._op_service, sample.op_failed, sample.op_rejected, sample.op_arrivals, BIN_S,
+            self.bad[row], self.asked[row],
+        )  # fmt: skip
         state = self._state
-        ready = np.bincount(state.pod_service[state.pod_ready], minlength=state.wanted.size)
-        self.missing[row] = max(self.missing[row], float(np.maximum(state.wanted - ready, 0).sum()))
-
-    def flush(self) -> None:
-        """Close the bin that is open: operations are added up to services once a bin, not once a tick."""
-        size = self.bad.shape[1]
-        self.let_down[self._row] /= BIN_S
-        self.users[self._row] /= BIN_S
-        self.bad[self._row] = np.bincount(self._op_service, self._op_bad, size) / BIN_S
-        self.asked[self._row] = np.bincount(self._op_service, self._op_asked, size) / BIN_S
-        self._op_bad[:], self._op_asked[:] = 0.0, 0.0
+        missing = count_missing(state.pod_service, state.pod_ready, state.wanted, self._ready)
+        self.missing[row] = max(self.missing[row], missing)
 
 
 def rehearse(
@@ -139,50 +125,19 @@ def rehearse(
     replications: Iterable[int],
     horizon_s: float = HORIZON_S,
     jobs: int = 1,
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> Rehearsal:
     """Play every plan in every replication, and doing nothing beside it.
 
     `situation` is the twin as it is now, the fitted fault in it. With `jobs` above 1 the replications are
     shared among processes; the result is the same, bit for bit.
     """
-    numbers = list(replications)
-    tasks = [(situation, tuple(plans), number, horizon_s) for number in numbers]
-    rows: list[tuple[Arm, ...]] = []
-    if jobs > 1 and len(numbers) > 1 and "fork" in multiprocessing.get_all_start_methods():
-        rows = _in_processes(tasks, jobs, progress)
-    else:
-        for task in tasks:
-            rows.append(_replicate(*task))
-            if progress is not None:
-                progress()
+    tasks = [(situation, tuple(plans), number, horizon_s) for number in replications]
+    rows = in_forks(_replicate, tasks, jobs=jobs, progress=progress)
     return Rehearsal(
         nothing=tuple(row[0] for row in rows),
         arms=tuple(tuple(row[1 + p] for row in rows) for p in range(len(plans))),
     )
-
-
-_SHARED: list[tuple[World, tuple[Plan, ...], int, float]] = []  # What forked workers inherit: nothing is pickled.
-
-
-def _in_processes(
-    tasks: list[tuple[World, tuple[Plan, ...], int, float]], jobs: int, progress: Callable[[], None] | None
-) -> list[tuple[Arm, ...]]:
-    _SHARED[:] = tasks
-    try:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork")) as pool:
-            rows = []
-            for row in pool.map(_replicate_shared, range(len(tasks))):
-                rows.append(row)
-                if progress is not None:
-                    progress()
-            return rows
-    finally:
-        _SHARED.clear()
-
-
-def _replicate_shared(index: int) -> tuple[Arm, ...]:
-    return _replicate(*_SHARED[index])
 
 
 def _replicate(situation: World, plans: tuple[Plan, ...], number: int, horizon_s: float) -> tuple[Arm, ...]:
@@ -208,7 +163,6 @@ def _play(situation: World, plan: Plan | None, number: int, horizon_s: float) ->
         except TwinError as problem:
             error, absent = str(problem), first and isinstance(problem, NotFound)
     world.run(end_ns)
-    recorder.flush()
     ended = world.state.sessions_terminated - situation.state.sessions_terminated
     return Arm(
         let_down=recorder.let_down,

@@ -150,3 +150,20 @@ def test_a_call_that_its_caller_can_do_without_is_optional_in_the_twin_too() -> 
     calls = {c.target: c for c in calls_of(twin.service(web.id).operation("serve").steps) if isinstance(c, Call)}
     assert (calls[OpId("shop/catalog:serve")].required, calls[OpId("shop/catalog:serve")].cancel) == (False, True)
     assert (calls[OpId("shop/cart:serve")].required, calls[OpId("shop/cart:serve")].cancel) == (True, False)
+
+
+def test_one_process_or_two_reproduce_the_same(world: World, twin: Fleet) -> None:
+    hurt = world.fork()
+    hurt.inject(compile_fault(parse_fault("errors(shop/catalog, ratio=0.4)"), hurt.fleet, start_ns=hurt.now_ns))
+    hurt.run_for(90 * NS_PER_S)
+    plant = plant_of(hurt, name="prod")
+    symptoms = tuple(s.symptom for _, s in hurt.state.signals if s.kind is SignalKind.ALERT and s.symptom is not None)
+    scene = set_scene(twin, plant, Incident(id="1", title="t", onset_s=plant.clock.now_s() - 75.0, symptoms=symptoms))
+    hypotheses = [
+        parse_fault("errors(shop/catalog)"),
+        parse_fault("slow(shop/web)"),
+        parse_fault("errors(shop/nobody)"),
+    ]
+    one, two = (reproduce(scene, hypotheses, jobs=jobs) for jobs in (1, 2))
+    assert one.suspects == two.suspects
+    assert len(one.suspects) == 3, "what this fleet does not have is left out; none of these stands beside"
