@@ -176,7 +176,11 @@ def reproduce(
         for kind, target, parameters in dict.fromkeys(_key(h) for h in hypotheses)
     ]
     fits = in_forks(_try_fit, [(scene, fault) for fault in faults], jobs=jobs, progress=progress)
-    suspects = [(fitted.fault, fitted.residual / max(calm, 1e-9)) for fitted in fits if fitted is not None]
+    suspects = [
+        (_of(fault, parameters), residual / max(calm, 1e-9))
+        for fault, (parameters, residual) in zip(faults, fits, strict=True)
+        if parameters is not None
+    ]
     scored: list[tuple[Fault | None, float]] = [*suspects, (None, NONE_RESIDUAL)]
     lowest = min(residual for _, residual in scored)
     weights = [_prior(scene, fault) * math.exp(-SHARPNESS * (residual - lowest)) for fault, residual in scored]
@@ -191,12 +195,14 @@ def reproduce(
     return Reproduction(scene, tuple(ranked), calm)
 
 
-def _try_fit(scene: Scene, fault: Fault) -> Fitted | None:
-    """None for a hypothesis that this fleet cannot hold: it explains nothing."""
+def _try_fit(scene: Scene, fault: Fault) -> tuple[dict[str, Value] | None, float]:
+    """The fitted parameters (as a plain dict, which passes between processes) and their residual; None for a
+    hypothesis that this fleet cannot hold: it explains nothing."""
     try:
-        return fit(scene, fault)
+        fitted = fit(scene, fault)
     except TwinError:
-        return None
+        return None, 0.0
+    return dict(fitted.fault.parameters), fitted.residual
 
 
 def _prior(scene: Scene, fault: Fault | None) -> float:
@@ -242,7 +248,10 @@ def _around(value: float, low: float, high: float, width: float) -> list[float]:
 
 
 def _with(fault: Fault, name: str, value: float) -> Fault:
-    parameters: dict[str, Value] = {**fault.parameters, name: value}
+    return _of(fault, {**fault.parameters, name: value})
+
+
+def _of(fault: Fault, parameters: dict[str, Value]) -> Fault:
     return Fault(kind=fault.kind, target=fault.target, parameters=MappingProxyType(parameters))
 
 

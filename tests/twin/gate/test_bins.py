@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin.gate.bins import add_requests, add_users, count_missing
@@ -12,6 +12,7 @@ from twin.gate.bins import add_requests, add_users, count_missing
 counts = st.lists(st.floats(0.0, 1e6), min_size=6, max_size=6).map(np.array)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(counts, counts, counts)
 def test_requests_are_added_up_by_service(failed: np.ndarray, rejected: np.ndarray, arrivals: np.ndarray) -> None:
     op_service = np.array([0, 0, 1, 3, 3, 3])
@@ -21,6 +22,7 @@ def test_requests_are_added_up_by_service(failed: np.ndarray, rejected: np.ndarr
     assert asked == pytest.approx(np.bincount(op_service, arrivals, 4) / 5.0)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(counts, counts)
 def test_users_are_taken_from_their_rows(failed: np.ndarray, ok: np.ndarray) -> None:
     rows, let_down, users = np.array([4, 1]), np.zeros(2), np.zeros(2)
@@ -29,6 +31,7 @@ def test_users_are_taken_from_their_rows(failed: np.ndarray, ok: np.ndarray) -> 
     assert users == pytest.approx((failed + ok)[rows] / 5.0)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=12),
     st.lists(st.integers(0, 6), min_size=3, max_size=3),
