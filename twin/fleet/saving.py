@@ -31,7 +31,7 @@ from twin.spec.fleet import Fleet
 __all__ = ["FORMAT_VERSION", "pack", "unpack"]
 
 MAGIC: Final = b"TWINWRLD"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 SIZE_MAX: Final = 2 * 2**30
 
 _RECORDS: Final[dict[str, type]] = {
