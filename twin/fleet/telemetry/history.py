@@ -146,13 +146,14 @@ class History:
     def _services(self, state: State, now_ns: int, elapsed_s: float) -> F32:
         network, running = self.blueprint.network, self.running
         size = len(self.blueprint.fleet.services)
-        by_service = [_by_service(network.op_service, row, size) for row in running.operations]
+        by_service = np.zeros((running.operations.shape[0], size))
+        _add_by_service(network.op_service, running.operations, by_service)
         arrivals, _ok, bad, latency, p99, answers = by_service
         busy = running.station_busy / elapsed_s
         usage = _ratio(running.station_busy, running.station_capacity)
         usage[network.service_cpu] = 0.0
         pool_usage = np.zeros(size)
-        np.maximum.at(pool_usage, network.station_service, usage)
+        _find_largest(network.station_service, usage, pool_usage)
         ready = np.bincount(state.pod_service[state.pod_ready], minlength=size)
         rows = {
             Metric.REQUESTS_RPS: arrivals / elapsed_s,
@@ -185,8 +186,19 @@ class History:
         )
 
 
-def _by_service(op_service: I64, row: F64, size: int) -> F64:
-    return np.bincount(op_service, row, size).astype(np.float64, copy=False)
+@njit(cache=True, fastmath=False)
+def _add_by_service(op_service: I64, rows: F64, out: F64) -> None:
+    """rows (n, O), out (n, S)."""
+    for row in range(rows.shape[0]):
+        for o in range(op_service.shape[0]):
+            out[row, op_service[o]] += rows[row, o]
+
+
+@njit(cache=True, fastmath=False)
+def _find_largest(station_service: I64, usage: F64, out: F64) -> None:
+    """usage (K,), out (S,): the fullest of a service's stations."""
+    for k in range(usage.shape[0]):
+        out[station_service[k]] = max(out[station_service[k]], usage[k])
 
 
 @njit(cache=True, fastmath=False)

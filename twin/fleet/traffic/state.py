@@ -111,5 +111,5 @@ CALM_SHARE: Final = 1e-7  # Below, trouble is not worth its arithmetic.
 RESIDUE: Final = 1e-9  # requests
 
 # What moves by less, as a share of itself, counts as standing still.
-REST_TOLERANCE: Final = 1e-4
+REST_TOLERANCE: Final = 3e-5
 REST_NUMBER: Final = 0.01  # requests: how far a queue at rest may be from its stationary number
