@@ -6,7 +6,7 @@ JOBS ?= auto
 TWIN_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/twin/tools
 export TWIN_TOOLS
 
-.PHONY: demo test test-real real-tools lint types layers requirements docs bench clean
+.PHONY: demo test fuzz test-real real-tools lint types layers requirements docs bench clean
 
 demo: $(VENV)/.run ## watch two incidents, from alert to report
 	$(BIN)/twin demo
@@ -31,6 +31,9 @@ types: $(VENV)/.dev
 
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/.dev ## the property tests again, each with a thousand examples that no run has seen
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 -m "not real" tests/property tests/twin tests/policies
 
 requirements: $(VENV)/.dev ## which test holds which requirement
 	$(BIN)/python tests/requirements.py

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import types
 import zlib
@@ -124,7 +125,9 @@ def _read_arrays(listed: list[list[Any]], payload: bytes, offset: int) -> dict[s
         if not _DTYPE.fullmatch(dtype):
             raise ValueError(f"{name} is no array of numbers")
         kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
+        if not all(type(length) is int and 0 <= length <= SIZE_MAX for length in shape):
+            raise ValueError(f"{name} has no shape")
+        count = math.prod(shape)
         arrays[name] = np.frombuffer(payload, kind, count, offset).reshape(shape).copy()
         offset += count * kind.itemsize
     return arrays
