@@ -32,7 +32,7 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-fuzz: $(VENV)/.dev ## the property tests again, each with a thousand examples that no run has seen
+fuzz: $(VENV)/.dev ## the property tests again, with many examples that no run has seen
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 -m "not real" tests/property tests/twin tests/policies
 
 requirements: $(VENV)/.dev ## which test holds which requirement
