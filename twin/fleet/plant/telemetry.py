@@ -43,6 +43,12 @@ class WorldTelemetry:
 
     def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
         rows_of = self._world.blueprint.edge_rows
+        unknown = next((edge for edge in edges if edge not in rows_of), None)
+        if unknown is not None:
+            raise BadInput(
+                f"no traces of {unknown.caller} calling {unknown.callee}", "tracing has never seen this edge",
+                "ask for one of edges()",
+            )  # fmt: skip
         columns = [rows_of[edge] for edge in edges]
         outside = np.array([edge.caller == "user" for edge in edges], dtype=np.bool_)
         rows = {Metric.REQUESTS_RPS: (0, 3), Metric.ERROR_RATIO: (1, 4), Metric.LATENCY_MEAN_S: (2, 2)}.get(metric)
