@@ -32,6 +32,7 @@ __all__ = ["PromotionService", "ask_to_abort"]
 LOOK_S: Final = 15.0
 WORSE_IN_A_ROW: Final = 2
 RECOVERED_RATIO: Final = 0.02
+CLOCK_S: Final = 1e-3  # Unix times are floats: a watch that ends within a millisecond is over.
 
 
 @dataclass(slots=True)
@@ -49,7 +50,6 @@ class PromotionService:
     approvals: Sequence[Mapping[str, Any]] = ()
     holder: str = "promoter"
     where: str = ""  # the target's place, so that another one of the same name is not taken for it
-    _consecutive: int = field(default=0, init=False)
     _well_since_s: float | None = field(default=None, init=False)
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
@@ -168,9 +168,13 @@ class PromotionService:
         if made == NOTHING:
             return self._finish(promotion.id, Status.ROLLED_BACK, "cut short before anything was written", None)
         with Target(self.plant).lease(promotion.id):
-            kinds = [entry.kind for entry in self.journal.entries(promotion.id)]
-            if made == TAKEN_BACK or Kind.ROLLING_BACK in kinds:
+            entries = self.journal.entries(promotion.id)
+            if made == TAKEN_BACK or any(entry.kind is Kind.ROLLING_BACK for entry in entries):
                 return self._roll_back(promotion.id, "a roll-back that was cut short")
+            found = {Finding(entry.data["finding"]) for entry in entries if entry.kind is Kind.OBSERVED}
+            for finding in (Finding.WORSE, Finding.UNCLEAR):
+                if finding in found:  # It had been judged, and was killed before it could act on that.
+                    return self._judged(promotion.id, finding)
             try:
                 checked = check(promotion.envelope, self.trusted, self.plant.clock.now_s())
                 plan = plan_from_json(checked.receipt.plan)
@@ -181,8 +185,7 @@ class PromotionService:
 
     def _run(self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, *, first: int) -> Promoted:
         started_s = promotion.at_s
-        self._consecutive, self._well_since_s = 0, None
-        unclear = False
+        self._well_since_s = None
         for number, move in enumerate(moves_of(plan)):
             if number < first:
                 continue
@@ -195,13 +198,19 @@ class PromotionService:
                 self._record(plan, move, ok=False)
                 return self._roll_back(promotion.id, str(error))
             self._record(plan, move, ok=True)
-            if finding is Finding.WORSE:
-                return self._roll_back(promotion.id, "users fare worse than predicted")
-            unclear = finding is Finding.UNCLEAR
+            if finding in (Finding.WORSE, Finding.UNCLEAR):
+                return self._judged(promotion.id, finding)
         recovery_s = None if self._well_since_s is None else self._well_since_s - started_s
-        if unclear:
-            return self._finish(promotion.id, Status.HELD, "users fare neither as predicted nor worse", None)
         return self._finish(promotion.id, Status.DONE, "as predicted", recovery_s)
+
+    def _judged(self, promotion_id: str, finding: Finding) -> Promoted:
+        """The end of a promotion whose watch did not show what was predicted.
+
+        Unclear: kept as it is, a canary with its roll-out still held, and a human is asked.
+        """
+        if finding is Finding.WORSE:
+            return self._roll_back(promotion_id, "users fare worse than predicted")
+        return self._finish(promotion_id, Status.HELD, "users fare neither as predicted nor worse", None)
 
     def _make(
         self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, move: Move, number: int, started_s: float
@@ -228,26 +237,29 @@ class PromotionService:
     def _watch(
         self, promotion: Promotion, checked: CheckedReceipt, move: Watch, number: int, started_s: float
     ) -> Finding:
-        """Look every scrape until the watch is over; worse twice in a row ends it."""
-        finding = Finding.UNCLEAR
+        """Look every scrape until the watch is over; worse twice in a row, or on the last look, is worse.
+
+        The finding is written down before the watch counts as made: whoever takes up a promotion that was cut
+        short in between hears of it, and a move that was found to be worse or unclear is never gone past.
+        """
+        finding, worse_in_a_row = Finding.UNCLEAR, 0
         end_s = self.plant.clock.now_s() + move.duration_s
-        while self.plant.clock.now_s() < end_s:
-            self.plant.clock.sleep(min(LOOK_S, end_s - self.plant.clock.now_s()))
+        while True:
+            self.plant.clock.sleep(min(LOOK_S, max(end_s - self.plant.clock.now_s(), 0.0)))
             now_s = self.plant.clock.now_s()
             observed, _ = let_down_rps(self.plant, window_s=LOOK_S + 1.0)
             if worst_let_down_ratio(self.plant, window_s=LOOK_S + 1.0) >= RECOVERED_RATIO:
                 self._well_since_s = None
             elif self._well_since_s is None:
                 self._well_since_s = now_s
-            elapsed_s = now_s - started_s
-            finding = look(observed, checked.receipt.prediction, elapsed_s, canary=move.canary)
-            self._consecutive = self._consecutive + 1 if finding is Finding.WORSE else 0
-            if self._consecutive >= WORSE_IN_A_ROW:
+            finding = look(observed, checked.receipt.prediction, now_s - started_s, canary=move.canary)
+            worse_in_a_row = worse_in_a_row + 1 if finding is Finding.WORSE else 0
+            if worse_in_a_row >= WORSE_IN_A_ROW or now_s >= end_s - CLOCK_S:
                 break
-            finding = Finding.UNCLEAR if finding is Finding.WORSE else finding
-        Target(self.plant).set_progress(promotion.id, number + 1)
-        self.checkpoint()
         self._write(promotion.id, Kind.OBSERVED, {"move": number, "finding": finding.value})
+        if finding is Finding.AS_PREDICTED:
+            Target(self.plant).set_progress(promotion.id, number + 1)
+            self.checkpoint()
         return finding
 
     def _roll_back(self, promotion_id: str, reason: str) -> Promoted:
