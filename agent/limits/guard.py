@@ -155,6 +155,12 @@ class SqliteWriteGuard:
             ).fetchall()
         return tuple(Breaker(kind=k, scope=s, failures=f, opened_s=o) for k, s, f, o in rows)
 
+    def failures(self) -> dict[tuple[str, str], int]:
+        """Failures in a row, by kind and scope, of breakers that are on their way."""
+        with self._transaction() as db:
+            rows = db.execute("select kind, scope, failures from breakers where failures > 0").fetchall()
+        return {(kind, scope): failures for kind, scope, failures in rows}
+
     def terminations(self, *, now_s: float) -> int:
         """Pod terminations admitted within the window that ends now."""
         with self._transaction() as db:

@@ -14,16 +14,16 @@ from typing import Any, Final
 
 from policies import Policy
 from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
-from twin.change.moves import Apply, Move, Watch, make_move, moves_of
+from twin.change.moves import Apply, Hold, Resume, Watch, make_move, moves_of
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
 from twin.promote.preconditions import check_preconditions
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
 from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
-from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check
-from twin.spec.change import change_digest
-from twin.spec.errors import BadInput, ReceiptInvalid, TwinError
+from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
+from twin.spec.change import Action, change_digest
+from twin.spec.errors import BadInput, PolicyDenied, ReceiptInvalid, TwinError
 from twin.spec.fields import path_text
 from twin.spec.plan import PatchStep, Plan, plan_from_json
 
@@ -169,12 +169,17 @@ class PromotionService:
             return self._finish(promotion.id, Status.ROLLED_BACK, "cut short before anything was written", None)
         with Target(self.plant).lease(promotion.id):
             entries = self.journal.entries(promotion.id)
-            if made == TAKEN_BACK or any(entry.kind is Kind.ROLLING_BACK for entry in entries):
+            begun = next((entry.data for entry in entries if entry.kind is Kind.ROLLING_BACK), None)
+            if begun is not None:
+                failed = [(str(kind), str(scope)) for kind, scope in begun.get("failed", ())]
+                return self._carry_back(promotion.id, str(begun["reason"]), failed)
+            if made == TAKEN_BACK:
                 return self._roll_back(promotion.id, "a roll-back that was cut short")
             found = {Finding(entry.data["finding"]) for entry in entries if entry.kind is Kind.OBSERVED}
             for finding in (Finding.WORSE, Finding.UNCLEAR):
                 if finding in found:  # It had been judged, and was killed before it could act on that.
-                    return self._judged(promotion.id, finding)
+                    plan = plan_from_json(read(promotion.envelope).plan)
+                    return self._judged(promotion.id, finding, plan)
             try:
                 checked = check(promotion.envelope, self.trusted, self.plant.clock.now_s())
                 plan = plan_from_json(checked.receipt.plan)
@@ -186,39 +191,44 @@ class PromotionService:
     def _run(self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, *, first: int) -> Promoted:
         started_s = promotion.at_s
         self._well_since_s = None
-        for number, move in enumerate(moves_of(plan)):
-            if number < first:
-                continue
-            if self._abort_asked(promotion.id):
-                return self._roll_back(promotion.id, "aborted by a human")
+        moves = moves_of(plan)
+        for number in range(first, len(moves)):
             try:
-                self._admit(plan, move)
-                finding = self._make(promotion, checked, plan, move, number, started_s)
+                finding = self._make(promotion, checked, plan, number, started_s)
+            except _Stopped as stop:
+                return self._roll_back(promotion.id, str(stop.reason))
             except TwinError as error:
-                self._record(plan, move, ok=False)
-                return self._roll_back(promotion.id, str(error))
-            self._record(plan, move, ok=True)
+                return self._roll_back(promotion.id, str(error), failed=plan)
             if finding in (Finding.WORSE, Finding.UNCLEAR):
-                return self._judged(promotion.id, finding)
+                return self._judged(promotion.id, finding, plan)
+        try:
+            self._look_for_a_stop(promotion.id, plan, len(moves) - 1)
+        except _Stopped as stop:
+            return self._roll_back(promotion.id, str(stop.reason))
         recovery_s = None if self._well_since_s is None else self._well_since_s - started_s
+        self._record(_scopes(plan), ok=True)
         return self._finish(promotion.id, Status.DONE, "as predicted", recovery_s)
 
-    def _judged(self, promotion_id: str, finding: Finding) -> Promoted:
+    def _judged(self, promotion_id: str, finding: Finding, plan: Plan) -> Promoted:
         """The end of a promotion whose watch did not show what was predicted.
 
         Unclear: kept as it is, a canary with its roll-out still held, and a human is asked.
         """
         if finding is Finding.WORSE:
-            return self._roll_back(promotion_id, "users fare worse than predicted")
+            return self._roll_back(promotion_id, "users fare worse than predicted", failed=plan)
         return self._finish(promotion_id, Status.HELD, "users fare neither as predicted nor worse", None)
 
     def _make(
-        self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, move: Move, number: int, started_s: float
+        self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, number: int, started_s: float
     ) -> Finding | None:
-        """One move with its journal entries around it."""
-        target = Target(self.plant)
+        """One move with its journal entries around it. Every write is the guard's to allow, holds as well.
+
+        Raises _Stopped if a human or the guard wants it to end; else TwinError if the move cannot be made.
+        """
+        target, move = Target(self.plant), moves_of(plan)[number]
         if isinstance(move, Watch):
-            return self._watch(promotion, checked, move, number, started_s)
+            return self._watch(promotion, checked, plan, number, started_s)
+        self._look_for_a_stop(promotion.id, plan, number, writes=isinstance(move, Apply | Hold | Resume))
         told: dict[str, Any] = {"move": number, "what": type(move).__name__}
 
         def before_write(undo: Undo) -> None:
@@ -226,7 +236,10 @@ class PromotionService:
 
         if not isinstance(move, Apply):
             self._write(promotion.id, Kind.INTENT, told)
-        make_move(self.plant, plan, move, before_write=before_write)
+        make_move(
+            self.plant, plan, move, before_write=before_write,
+            while_waiting=lambda: self._look_for_a_stop(promotion.id, plan, number),
+        )  # fmt: skip
         target.set_progress(promotion.id, number + 1)
         self.checkpoint()
         self._write(promotion.id, Kind.DONE, told)
@@ -235,17 +248,20 @@ class PromotionService:
         return None
 
     def _watch(
-        self, promotion: Promotion, checked: CheckedReceipt, move: Watch, number: int, started_s: float
+        self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, number: int, started_s: float
     ) -> Finding:
         """Look every scrape until the watch is over; worse twice in a row, or on the last look, is worse.
 
         The finding is written down before the watch counts as made: whoever takes up a promotion that was cut
         short in between hears of it, and a move that was found to be worse or unclear is never gone past.
         """
+        move = moves_of(plan)[number]
+        assert isinstance(move, Watch)
         finding, worse_in_a_row = Finding.UNCLEAR, 0
         end_s = self.plant.clock.now_s() + move.duration_s
         while True:
             self.plant.clock.sleep(min(LOOK_S, max(end_s - self.plant.clock.now_s(), 0.0)))
+            self._look_for_a_stop(promotion.id, plan, number)
             now_s = self.plant.clock.now_s()
             observed, _ = let_down_rps(self.plant, window_s=LOOK_S + 1.0)
             if worst_let_down_ratio(self.plant, window_s=LOOK_S + 1.0) >= RECOVERED_RATIO:
@@ -262,10 +278,18 @@ class PromotionService:
             self.checkpoint()
         return finding
 
-    def _roll_back(self, promotion_id: str, reason: str) -> Promoted:
-        """Take everything back, at once: no analysis, approval or freeze is waited for."""
-        self._write(promotion_id, Kind.ROLLING_BACK, {"reason": reason})
+    def _roll_back(self, promotion_id: str, reason: str, *, failed: Plan | None = None) -> Promoted:
+        """Take everything back, at once: no guard, analysis, approval or freeze is waited for.
+
+        `failed`: the plan, if it was the fix that failed, and not a human or a limit that stopped it.
+        """
+        scopes = () if failed is None else _scopes(failed)
+        self._write(promotion_id, Kind.ROLLING_BACK, {"reason": reason, "failed": [list(scope) for scope in scopes]})
+        return self._carry_back(promotion_id, reason, scopes)
+
+    def _carry_back(self, promotion_id: str, reason: str, failed: Sequence[tuple[str, str]]) -> Promoted:
         left = self._take_back(promotion_id)
+        self._record(failed, ok=False)  # Killed here, it is counted twice: better than not at all.
         return self._finish(promotion_id, Status.ROLLED_BACK, f"{reason}; everything was taken back", None, left=left)
 
     def _take_back(self, promotion_id: str) -> list[str]:
@@ -308,19 +332,29 @@ class PromotionService:
 
     # Guard and journal
 
-    def _admit(self, plan: Plan, move: Move) -> None:
-        if isinstance(move, Apply):
-            step = plan.steps[move.step]
-            pods = step.terminates_pods if isinstance(step, PatchStep) else 0
-            action = plan.change.actions[min(move.step, len(plan.change.actions) - 1)]
+    def _look_for_a_stop(self, promotion_id: str, plan: Plan, number: int, *, writes: bool = False) -> None:
+        """Raises _Stopped if somebody asked to abort, or the guard lets nothing be written any more.
+
+        A move that `writes` is admitted with the pods that it terminates; another asks whether it could go on.
+        """
+        if self._abort_asked(promotion_id):
+            raise _Stopped("aborted by a human")
+        action = _action_of(plan, number)
+        pods = _terminations(plan, number) if writes else 0
+        try:
             self.guard.admit(
                 kind=action.kind, scope=action.target, pod_terminations=pods, now_s=self.plant.clock.now_s()
             )
+        except PolicyDenied as error:
+            raise _Stopped(str(error)) from error
 
-    def _record(self, plan: Plan, move: Move, *, ok: bool) -> None:
-        if isinstance(move, Apply):
-            action = plan.change.actions[min(move.step, len(plan.change.actions) - 1)]
-            self.guard.record(kind=action.kind, scope=action.target, ok=ok, now_s=self.plant.clock.now_s())
+    def _record(self, scopes: Sequence[tuple[str, str]], *, ok: bool) -> None:
+        """Tell the guard's breakers how the fix did: once a promotion, by its outcome."""
+        for kind, scope in scopes:
+            try:
+                self.guard.record(kind=kind, scope=scope, ok=ok, now_s=self.plant.clock.now_s())
+            except PolicyDenied as error:  # A guard that cannot be written admits nothing either: no harm can come.
+                self.say(str(error))
 
     def _abort_asked(self, promotion_id: str) -> bool:
         return any(entry.kind is Kind.ABORT_ASKED for entry in self.journal.entries(promotion_id))
@@ -342,6 +376,30 @@ class PromotionService:
             return True
         begun = next((entry.data for entry in self.journal.entries(promotion_id)), {})
         return str(begun.get("where", "")) == self.where
+
+
+class _Stopped(TwinError):
+    """Somebody or something other than the fix itself wants it to end."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("stopped", reason, "see the journal")
+        self.reason = reason
+
+
+def _action_of(plan: Plan, number: int) -> Action:
+    """The action that a move belongs to: that of the last step applied by then. Every action is one step."""
+    step = max((m.step for m in moves_of(plan)[: number + 1] if isinstance(m, Apply)), default=0)
+    return plan.change.actions[min(step, len(plan.change.actions) - 1)]
+
+
+def _scopes(plan: Plan) -> list[tuple[str, str]]:
+    return sorted({(action.kind, action.target) for action in plan.change.actions})
+
+
+def _terminations(plan: Plan, number: int) -> int:
+    move = moves_of(plan)[number]
+    step = plan.steps[move.step] if isinstance(move, Apply) else None
+    return step.terminates_pods if isinstance(step, PatchStep) else 0
 
 
 def ask_to_abort(journal: Journal, promotion: Promotion, at_s: float) -> None:
