@@ -94,6 +94,15 @@ class WriteGuard(Protocol):
         """Returns if the write may go ahead. Raises PolicyDenied with the reason."""
         ...
 
+    @property
+    def terminations_max(self) -> int:
+        """The most pod terminations of any minute: what needs more can never be admitted."""
+        ...
+
+    def terminations(self, *, now_s: float) -> int:
+        """Those of the last minute, by all writers of the target. Raises PolicyDenied if it cannot tell."""
+        ...
+
     def record(self, *, kind: str, scope: str, ok: bool, now_s: float) -> None:
         """Say how it went: three failures in a row open the breaker of that kind and scope."""
         ...

@@ -14,24 +14,27 @@ from typing import Any, Final
 
 from policies import Policy
 from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
+from twin.change.facts import terminations_a_minute, terminations_by_move
 from twin.change.moves import Apply, Hold, Resume, Watch, make_move, moves_of
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
-from twin.promote.preconditions import check_preconditions
+from twin.promote.preconditions import check_guard, check_preconditions
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
 from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
 from twin.spec.change import Action, change_digest
 from twin.spec.errors import BadInput, PolicyDenied, ReceiptInvalid, TwinError
 from twin.spec.fields import path_text
-from twin.spec.plan import PatchStep, Plan, plan_from_json
+from twin.spec.plan import Plan, plan_from_json
 
 __all__ = ["PromotionService", "ask_to_abort"]
 
 LOOK_S: Final = 15.0
 WORSE_IN_A_ROW: Final = 2
 RECOVERED_RATIO: Final = 0.02
+ROOM_LOOK_S: Final = 5.0
+ROOM_PATIENCE_S: Final = 120.0
 CLOCK_S: Final = 1e-3  # Unix times are floats: a watch that ends within a millisecond is over.
 
 
@@ -68,11 +71,10 @@ class PromotionService:
         checked = check(receipt, self.trusted, self.plant.clock.now_s())
         Target(self.plant).refuse_spent(checked.digest)
         plan = plan_from_json(checked.receipt.plan)
-        check_preconditions(self.plant, self.policy, self.trusted, checked, plan, self.approvals)
-        for action in plan.change.actions:  # A kill switch or an open breaker must not cost the receipt.
-            self.guard.admit(
-                kind=action.kind, scope=action.target, pod_terminations=0, now_s=self.plant.clock.now_s()
-            )  # fmt: skip
+        check_guard(self.plant, plan, self.guard)
+        self._wait_for_room(terminations_a_minute(plan))
+        checked = check(receipt, self.trusted, self.plant.clock.now_s())
+        check_preconditions(self.plant, self.policy, self.trusted, checked, plan, self.approvals, self.guard)
         return self._begin(receipt, checked, plan)
 
     def recover(self) -> list[Promoted]:
@@ -340,13 +342,29 @@ class PromotionService:
         if self._abort_asked(promotion_id):
             raise _Stopped("aborted by a human")
         action = _action_of(plan, number)
-        pods = _terminations(plan, number) if writes else 0
+        pods = terminations_by_move(plan)[number] if writes else 0
         try:
+            self._wait_for_room(pods, lambda: self._look_for_a_stop(promotion_id, plan, number))
             self.guard.admit(
                 kind=action.kind, scope=action.target, pod_terminations=pods, now_s=self.plant.clock.now_s()
             )
         except PolicyDenied as error:
             raise _Stopped(str(error)) from error
+
+    def _wait_for_room(self, pods: int, look: Callable[[], None] = lambda: None) -> None:
+        """A rate slows down; it need not refuse: wait until so many pods may be ended, but not for ever.
+
+        Raises what `look`, called while it waits, raises; PolicyDenied if the guard cannot be asked.
+        """
+        until_s, said = self.plant.clock.now_s() + ROOM_PATIENCE_S, False
+        while pods and self.guard.terminations(now_s=self.plant.clock.now_s()) + pods > self.guard.terminations_max:
+            if self.plant.clock.now_s() >= until_s:
+                return  # Whoever asks next refuses, and says why.
+            if not said:
+                self.say(f"waiting: {pods} pods more would be too many for this minute")
+            said = True
+            self.plant.clock.sleep(ROOM_LOOK_S)
+            look()
 
     def _record(self, scopes: Sequence[tuple[str, str]], *, ok: bool) -> None:
         """Tell the guard's breakers how the fix did: once a promotion, by its outcome."""
@@ -394,12 +412,6 @@ def _action_of(plan: Plan, number: int) -> Action:
 
 def _scopes(plan: Plan) -> list[tuple[str, str]]:
     return sorted({(action.kind, action.target) for action in plan.change.actions})
-
-
-def _terminations(plan: Plan, number: int) -> int:
-    move = moves_of(plan)[number]
-    step = plan.steps[move.step] if isinstance(move, Apply) else None
-    return step.terminates_pods if isinstance(step, PatchStep) else 0
 
 
 def ask_to_abort(journal: Journal, promotion: Promotion, at_s: float) -> None:

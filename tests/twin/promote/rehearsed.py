@@ -97,7 +97,7 @@ class Rig:
     folder: Path
     approvals: tuple[Mapping[str, Any], ...] = ()
     said: list[str] = field(default_factory=list)
-    guard: MemoryWriteGuard = field(default_factory=MemoryWriteGuard)
+    guard: MemoryWriteGuard = field(default_factory=lambda: MemoryWriteGuard(terminations_max=20))
     through: Callable[[Plant], Plant] = lambda plant: plant
 
     def __post_init__(self) -> None:

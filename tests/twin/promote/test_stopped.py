@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from scenarios.lens import ComposedPlant
-from tests.twin.promote.rehearsed import BAD_IMAGE, TOO_GOOD, UNDO, Rig, image_of, receipt_for
+from tests.twin.promote.rehearsed import BAD_IMAGE, TOO_GOOD, UNDO, Rig, image_of, receipt_for, wounded
 from tests.twin.promote.test_watch import CART, blinded, told
+from twin.fleet.world import World
 from twin.ports.plant import Plant
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind
 from twin.promote.promoter import ask_to_abort
+from twin.spec.units import ns
 
 MOMENTS = ("canary", "roll-out", "settling")
 
@@ -46,7 +48,9 @@ class Clock:
 def during(rig: Rig, moment: str, do: Callable[[], Any]) -> Callable[[Plant], Plant]:
     def through(plant: Plant) -> Plant:
         clock = Clock(plant, moment, do)
-        return ComposedPlant(name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=plant.telemetry, clock=clock)
+        return ComposedPlant(
+            name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=plant.telemetry, clock=clock, live=plant.live
+        )
 
     return through
 
@@ -90,13 +94,20 @@ def test_every_write_is_the_guards_to_allow(rig: Rig) -> None:
     assert sum(asked) > 0
 
 
+def as_it_was(rig: Rig, *, later_s: float) -> None:
+    """Production once more as nobody had touched it; later, so that no rate is in the way."""
+    world = World.restore(wounded())
+    world.run_for(ns(later_s))
+    rig.file.write_bytes(world.save())
+
+
 @pytest.mark.requirement("R11")
 def test_three_fixes_in_a_row_that_failed_open_the_breaker_of_that_kind_and_scope(rig: Rig) -> None:
     for number in range(3):
         change = dataclasses.replace(UNDO, reason=f"try {number}")
         done = rig.run(lambda service, c=change: service.promote(receipt_for(c, prediction=TOO_GOOD)))
         assert done.outcome is PromotionOutcome.ROLLED_BACK
-        rig.file.write_bytes(Rig(rig.folder / f"{number}").file.read_bytes())  # Production as it was, once more.
+        as_it_was(rig, later_s=200.0 * (number + 1))
     assert [(b.kind, b.scope) for b in rig.guard.open_breakers()] == [("rollout_undo", "shop/cart")]
     done = rig.run(lambda service: service.promote(receipt_for()))
     assert (done.outcome, done.exit_code, "failed 3 times" in done.reason) == (PromotionOutcome.REFUSED, 5, True)
@@ -107,12 +118,12 @@ def test_a_success_ends_the_row_and_what_was_held_says_nothing(rig: Rig) -> None
     failing = dataclasses.replace(UNDO, reason="another")
     rig.run(lambda service: service.promote(receipt_for(failing, prediction=TOO_GOOD)))
     assert rig.guard.failures() == {("rollout_undo", "shop/cart"): 1}
-    rig.file.write_bytes(Rig(rig.folder / "again").file.read_bytes())
+    as_it_was(rig, later_s=200.0)
     rig.through = blinded
     held = rig.run(lambda service: service.promote(receipt_for(dataclasses.replace(UNDO, reason="blind"))))
     assert held.outcome is PromotionOutcome.HELD
     assert rig.guard.failures() == {("rollout_undo", "shop/cart"): 1}
-    rig.file.write_bytes(Rig(rig.folder / "once-more").file.read_bytes())
+    as_it_was(rig, later_s=400.0)
     rig.through = lambda plant: plant
     assert rig.run(lambda service: service.promote(receipt_for())).exit_code == 0
     assert rig.guard.failures() == {}

@@ -44,7 +44,7 @@ class Blind:
 
 def blinded(plant: Plant) -> Plant:
     return ComposedPlant(
-        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Blind(plant), clock=plant.clock
+        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Blind(plant), clock=plant.clock, live=plant.live,
     )  # fmt: skip
 
 

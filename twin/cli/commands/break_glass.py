@@ -41,7 +41,11 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
         plant = service.plant
         plan = compile_change(change, plant.kube, at_s=plant.clock.now_s())
         policy = policies.load()
-        for question in policy_questions(plant, plan, identity="human", purpose="break_glass"):
+        used = service.guard.terminations(now_s=plant.clock.now_s())
+        questions = policy_questions(
+            plant, plan, identity="human", purpose="break_glass", live=plant.live, terminations_last_minute=used
+        )
+        for question in questions:
             decision = policy.decide(question)
             if not decision.allow:
                 raise PolicyDenied("a hard net stands", decision.reason, "there is no way around it from here")

@@ -87,14 +87,17 @@ def service_for(
     from twin.promote.promoter import PromotionService
     from twin.receipt import load_trusted_keys
 
+    policy, where = policies.load(), str(Path(prod).resolve())
     return PromotionService(
         plant=plant_of(world, name=Path(prod).stem, writes=True),
         journal=Journal(journal_path()),
-        policy=policies.load(),
+        policy=policy,
         trusted=load_trusted_keys(trusted_folder()),
-        guard=SqliteWriteGuard(home() / "guard.sqlite"),
+        guard=SqliteWriteGuard(
+            home() / "guard.sqlite", target=where, terminations_max=policy.pod_terminations_per_minute_max
+        ),
         checkpoint=lambda: save_world(prod, world),
         approvals=approvals or [],
         say=say,
-        where=str(Path(prod).resolve()),
+        where=where,
     )

@@ -119,7 +119,11 @@ class Stage:
             journal=Journal(home / "journal.sqlite"),
             policy=self.policy,
             trusted=load_trusted_keys(home / "trusted"),
-            guard=SqliteWriteGuard(home / "guard.sqlite"),
+            guard=SqliteWriteGuard(
+                home / "guard.sqlite",
+                target="production",
+                terminations_max=self.policy.pod_terminations_per_minute_max,
+            ),
             holder="demo",
         )
         approver = ("demo-approver", load_signer(home / "approver.key"))
