@@ -56,11 +56,25 @@ class PromotionService:
     _well_since_s: float | None = field(default=None, init=False)
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
-        """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code."""
+        """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code.
+
+        Idempotent: whoever asks again with the same receipt, because he died before he could write the answer
+        down, gets the answer again. (`attempt` refuses a receipt that is spent, whoever spent it.)
+        """
         try:
-            return self.attempt(receipt)
+            self.recover()
+            known = self.known(receipt)
+            return self.attempt(receipt) if known is None else self._told(known)
         except TwinError as error:
             return Promoted(outcome=PromotionOutcome.REFUSED, reason=str(error), exit_code=error.exit_code)
+
+    def known(self, receipt: Mapping[str, Any]) -> Promotion | None:
+        """The promotion that this receipt was spent on, if it was begun from here and this target knows of it."""
+        target = Target(self.plant)
+        for promotion in reversed(self.journal.promotions(self.plant.name)):
+            if promotion.envelope == receipt and target.progress(promotion.id) != NOTHING:
+                return promotion
+        return None
 
     def attempt(self, receipt: Mapping[str, Any]) -> Promoted:
         """The same, with refusals raised. A run of this very receipt that was cut short is finished or undone."""
@@ -322,14 +336,21 @@ class PromotionService:
     def _finish(
         self, promotion_id: str, status: Status, reason: str, recovery_s: float | None, *, left: Sequence[str] = ()
     ) -> Promoted:
-        self._write(promotion_id, Kind.FINISHED, {"reason": reason, "left": list(left)}, status=status)
+        data = {"reason": reason, "left": list(left), "recovery_s": recovery_s}
+        self._write(promotion_id, Kind.FINISHED, data, status=status)
+        return self._told(self._find(promotion_id))
+
+    def _told(self, promotion: Promotion) -> Promoted:
+        """How a finished promotion ended, by its journal."""
+        ends = [e.data for e in self.journal.entries(promotion.id) if e.kind in (Kind.FINISHED, Kind.UNDONE)]
+        end = ends[-1] if ends else {}
         outcome, code = {
             Status.DONE: (PromotionOutcome.DONE, 0),
             Status.HELD: (PromotionOutcome.HELD, 4),
-        }.get(status, (PromotionOutcome.ROLLED_BACK, 9))
+        }.get(promotion.status, (PromotionOutcome.ROLLED_BACK, 9))
         return Promoted(
-            outcome=outcome, reason=reason, exit_code=code, promotion_id=promotion_id,
-            observed_recovery_s=recovery_s,
+            outcome=outcome, reason=str(end.get("reason", "undone since")), exit_code=code,
+            promotion_id=promotion.id, observed_recovery_s=end.get("recovery_s"),
         )  # fmt: skip
 
     # Guard and journal

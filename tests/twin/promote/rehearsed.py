@@ -31,7 +31,7 @@ from twin.spec.receipt import EvidenceLevel, base_digest
 from twin.spec.units import NS_PER_S
 from twin.spec.verdict import Prediction
 
-__all__ = ["BAD_IMAGE", "GOOD_IMAGE", "TARGET", "UNDO", "Rig", "image_of", "receipt_for"]
+__all__ = ["AS_BAD_AS_NOTHING", "BAD_IMAGE", "GOOD_IMAGE", "TARGET", "UNDO", "Rig", "image_of", "receipt_for"]
 
 TARGET = "prod"
 GOOD_IMAGE, BAD_IMAGE = "cart:v1", "cart:v2"
