@@ -453,7 +453,7 @@ class Driver:
             name,
             Promoted(
                 effect_id=effect.id, at_s=clock.now_s(), outcome=done.outcome, reason=done.reason,
-                exit_code=done.exit_code, promotion_id=done.promotion_id,
+                exit_code=done.exit_code, promotion_id=done.promotion_id, left=done.left,
             ),
         )  # fmt: skip
 

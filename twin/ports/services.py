@@ -72,13 +72,15 @@ class PromotionOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promoted:
-    """`exit_code` is the one that `twin promote` would give; `observed_recovery_s` from the first write."""
+    """`exit_code` is the one that `twin promote` would give; `observed_recovery_s` from the first write; `left`:
+    what could not be taken back, and why, each for a human to look at."""
 
     outcome: PromotionOutcome
     reason: str
     exit_code: int
     promotion_id: str = ""
     observed_recovery_s: float | None = None
+    left: tuple[str, ...] = ()
 
 
 class Promoter(Protocol):

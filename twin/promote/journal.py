@@ -40,6 +40,7 @@ class Status(StrEnum):
     OPEN = "open"
     DONE = "done"
     ROLLED_BACK = "rolled_back"
+    ROLLED_BACK_IN_PART = "rolled_back_in_part"  # The target refused some of it: a human has to look.
     HELD = "held"
     UNDONE = "undone"
     REFUSED = "refused"

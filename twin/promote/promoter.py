@@ -8,6 +8,8 @@ what was being undone is undone to its end.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +17,7 @@ from typing import Any, Final
 from policies import Policy
 from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
 from twin.change.facts import terminations_a_minute, terminations_by_move
-from twin.change.moves import Apply, Hold, Resume, Watch, make_move, moves_of
+from twin.change.moves import Apply, Hold, Move, Resume, Watch, make_move, moves_of
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
@@ -23,16 +25,18 @@ from twin.promote.preconditions import check_guard, check_preconditions
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
 from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
+from twin.spec.canonical import plain
 from twin.spec.change import Action, change_digest
-from twin.spec.errors import BadInput, PolicyDenied, ReceiptInvalid, TwinError
+from twin.spec.errors import BadInput, Conflict, NotFound, PolicyDenied, ReceiptInvalid, TwinError
 from twin.spec.fields import path_text
-from twin.spec.plan import Plan, plan_from_json
+from twin.spec.plan import ObjectRef, Plan, plan_from_json
 
 __all__ = ["PromotionService", "ask_to_abort"]
 
 LOOK_S: Final = 15.0
 WORSE_IN_A_ROW: Final = 2
 RECOVERED_RATIO: Final = 0.02
+UNDO_TRIES: Final = 3
 ROOM_LOOK_S: Final = 5.0
 ROOM_PATIENCE_S: Final = 120.0
 CLOCK_S: Final = 1e-3  # Unix times are floats: a watch that ends within a millisecond is over.
@@ -108,16 +112,17 @@ class PromotionService:
         """Take a finished promotion back, field by field. Raises BadInput for one that is not there to take back."""
         self.recover()
         promotion = self._find(promotion_id)
-        if promotion.status not in (Status.DONE, Status.HELD):
+        if promotion.status not in (Status.DONE, Status.HELD, Status.ROLLED_BACK_IN_PART):
             raise BadInput(
                 f"cannot undo {promotion_id}", f"it is {promotion.status.replace('_', ' ')}: nothing of it is left",
                 f"look: twin promotions show {promotion_id}",
             )  # fmt: skip
         with Target(self.plant).lease(promotion.id):
-            left = self._take_back(promotion.id)
-            self._write(promotion.id, Kind.UNDONE, {"left": left}, status=Status.UNDONE)
-        reason = f"undone; left alone, because somebody changed them since: {', '.join(left)}" if left else "undone"
-        return Promoted(outcome=PromotionOutcome.ROLLED_BACK, reason=reason, exit_code=0, promotion_id=promotion.id)
+            taken = self._take_back(promotion.id)
+            status = Status.ROLLED_BACK_IN_PART if taken.stuck else Status.UNDONE
+            data = {"reason": f"undone{taken.text}", "left": taken.moved, "stuck": taken.stuck}
+            self._write(promotion.id, Kind.UNDONE, data, status=status)
+        return dataclasses.replace(self._told(self._find(promotion.id)), exit_code=9 if taken.stuck else 0)
 
     def abort(self, promotion_id: str) -> Promoted:
         """Roll an open promotion back. One that runs in another process: see `ask_to_abort`. Raises BadInput."""
@@ -251,7 +256,7 @@ class PromotionService:
             self._write(promotion.id, Kind.INTENT, {**told, "undo": undo_to_json(undo)})
 
         if not isinstance(move, Apply):
-            self._write(promotion.id, Kind.INTENT, told)
+            self._write(promotion.id, Kind.INTENT, {**told, **_held(move)})
         make_move(
             self.plant, plan, move, before_write=before_write,
             while_waiting=lambda: self._look_for_a_stop(promotion.id, plan, number),
@@ -304,39 +309,70 @@ class PromotionService:
         return self._carry_back(promotion_id, reason, scopes)
 
     def _carry_back(self, promotion_id: str, reason: str, failed: Sequence[tuple[str, str]]) -> Promoted:
-        left = self._take_back(promotion_id)
+        taken = self._take_back(promotion_id)
         self._record(failed, ok=False)  # Killed here, it is counted twice: better than not at all.
-        return self._finish(promotion_id, Status.ROLLED_BACK, f"{reason}; everything was taken back", None, left=left)
+        status = Status.ROLLED_BACK_IN_PART if taken.stuck else Status.ROLLED_BACK
+        told = taken.text or "; everything was taken back"
+        self.say(f"rolled back: {reason}{told}")
+        return self._finish(promotion_id, status, f"{reason}{told}", None, taken)
 
-    def _take_back(self, promotion_id: str) -> list[str]:
-        """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing."""
-        target, left = Target(self.plant), list[str]()
+    def _take_back(self, promotion_id: str) -> _TakenBack:
+        """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing.
+
+        Each is tried, whatever became of the others: one object that cannot be written must not keep the rest.
+        """
+        target, taken = Target(self.plant), _TakenBack()
         made = target.progress(promotion_id)
         if made == TAKEN_BACK:
-            return left
-        undos = [
-            undo_from_json(entry.data["undo"])
+            return taken
+        intents = [
+            entry.data
             for entry in self.journal.entries(promotion_id)
-            if entry.kind is Kind.INTENT and "undo" in entry.data and entry.data["move"] <= made
+            if entry.kind is Kind.INTENT and entry.data["move"] <= made
         ]
-        for undo in reversed(undos):
-            if undo.ref is not None and tuple(next(iter(undo.fields), ())[:2]) == ("spec", "template"):
-                self._lift_hold(undo)
-            if undo.possible:
-                left += [path_text(path) for path in undo_step(self.plant, undo)]
-        target.set_progress(promotion_id, TAKEN_BACK)  # Saved with the writes: both happened, or neither.
+        stuck = {self._undo_one(undo_from_json(data["undo"]), taken) for data in reversed(intents) if "undo" in data}
+        for ref in {ObjectRef(**data["ref"]): None for data in intents if data["what"] == Hold.__name__}:
+            if ref not in stuck:  # Else what is bad would be rolled out after all.
+                self._tried(str(ref), taken, functools.partial(self._lift_hold, ref))
+        if not taken.stuck:  # Else another try finds it as it is: what was undone is not undone twice.
+            target.set_progress(promotion_id, TAKEN_BACK)  # Saved with the writes: both happened, or neither.
         self.checkpoint()
-        return left
+        return taken
 
-    def _lift_hold(self, undo: Undo) -> None:
-        assert undo.ref is not None
-        if self.plant.kube.get(undo.ref)["spec"].get("paused"):
-            self.plant.kube.patch(undo.ref, {("spec", "paused"): False})
+    def _undo_one(self, undo: Undo, taken: _TakenBack) -> ObjectRef | None:
+        """Returns the object if it could not be put back."""
+        name = str(undo.ref) if undo.ref is not None else f"{undo.operation} {undo.arguments.get('service', '')}"
+
+        def put_back() -> None:
+            taken.moved += [f"{name} {path_text(path)}" for path in undo_step(self.plant, undo)]
+
+        return None if self._tried(name, taken, put_back) else undo.ref
+
+    def _tried(self, name: str, taken: _TakenBack, write: Callable[[], None]) -> bool:
+        for tries_left in reversed(range(UNDO_TRIES)):
+            try:
+                write()
+                return True
+            except NotFound:
+                taken.moved.append(f"{name}, which is gone")
+                return True
+            except Conflict as error:  # Somebody wrote it in between: look again what is ours.
+                if not tries_left:
+                    taken.stuck.append(f"{name}: {error.why}")
+            except TwinError as error:
+                taken.stuck.append(f"{name}: {error.why}")
+                break
+        return False
+
+    def _lift_hold(self, ref: ObjectRef) -> None:
+        if self.plant.kube.get(ref)["spec"].get("paused"):
+            self.plant.kube.patch(ref, {("spec", "paused"): False})
 
     def _finish(
-        self, promotion_id: str, status: Status, reason: str, recovery_s: float | None, *, left: Sequence[str] = ()
+        self, promotion_id: str, status: Status, reason: str, recovery_s: float | None, taken: _TakenBack | None = None
     ) -> Promoted:
-        data = {"reason": reason, "left": list(left), "recovery_s": recovery_s}
+        taken = taken or _TakenBack()
+        data = {"reason": reason, "left": taken.moved, "stuck": taken.stuck, "recovery_s": recovery_s}
         self._write(promotion_id, Kind.FINISHED, data, status=status)
         return self._told(self._find(promotion_id))
 
@@ -350,7 +386,7 @@ class PromotionService:
         }.get(promotion.status, (PromotionOutcome.ROLLED_BACK, 9))
         return Promoted(
             outcome=outcome, reason=str(end.get("reason", "undone since")), exit_code=code,
-            promotion_id=promotion.id, observed_recovery_s=end.get("recovery_s"),
+            promotion_id=promotion.id, observed_recovery_s=end.get("recovery_s"), left=tuple(end.get("stuck", ())),
         )  # fmt: skip
 
     # Guard and journal
@@ -417,6 +453,21 @@ class PromotionService:
         return str(begun.get("where", "")) == self.where
 
 
+@dataclass(slots=True)
+class _TakenBack:
+    """`moved`: left alone, because somebody else changed it since. `stuck`: could not be put back, and why."""
+
+    moved: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        text = f"; could not be taken back: {'; '.join(self.stuck)}" if self.stuck else ""
+        return text + (
+            f"; left alone, because somebody changed it since: {', '.join(self.moved)}" if self.moved else ""
+        )
+
+
 class _Stopped(TwinError):
     """Somebody or something other than the fix itself wants it to end."""
 
@@ -429,6 +480,11 @@ def _action_of(plan: Plan, number: int) -> Action:
     """The action that a move belongs to: that of the last step applied by then. Every action is one step."""
     step = max((m.step for m in moves_of(plan)[: number + 1] if isinstance(m, Apply)), default=0)
     return plan.change.actions[min(step, len(plan.change.actions) - 1)]
+
+
+def _held(move: Move) -> dict[str, Any]:
+    """What lifting a hold needs."""
+    return {"ref": plain(move.ref)} if isinstance(move, Hold) else {}
 
 
 def _scopes(plan: Plan) -> list[tuple[str, str]]:

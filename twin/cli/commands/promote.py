@@ -47,6 +47,8 @@ def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: 
         next_step = f"look: twin promotions show {done.promotion_id}"
         if done.outcome == "held":
             next_step += f"; then leave it, or: twin promotions undo {done.promotion_id} --prod {prod}"
+        if done.left:
+            next_step += f"; mend what is in the way, then: twin promotions undo {done.promotion_id} --prod {prod}"
         complain(as_json, what, done.reason, next_step, done.exit_code)
     if as_json or not done.exit_code:
         recovered = f", users well after {done.observed_recovery_s:.0f} s" if done.observed_recovery_s else ""

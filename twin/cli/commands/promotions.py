@@ -86,7 +86,7 @@ def _take_back(promotion_id: str, prod: str, as_json: bool, *, abort: bool) -> N
         _ask_to_abort(promotion_id, prod, as_json)
         return
     emit(as_json, {"outcome": str(done.outcome), "reason": done.reason}, f"{promotion_id}: {done.reason}")
-    raise click.exceptions.Exit(0 if done.exit_code == 9 else done.exit_code)
+    raise click.exceptions.Exit(0 if done.exit_code == 9 and not done.left else done.exit_code)
 
 
 def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:
