@@ -263,6 +263,9 @@ class Driver:
         try:
             health = look(plant, context.incident.services)
         except TwinError as error:
+            watching.well_looks = 0  # Not seen is not well; one missing scrape is no reason to call a human either.
+            if now_s < watching.end_s:
+                return
             del self._watching[name]
             self._take(name, Failed(effect_id=watching.effect.id, at_s=now_s, reason=str(error)))
             return

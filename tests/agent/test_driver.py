@@ -15,6 +15,7 @@ from agent.brains.baselines import AdversarialBrain, HallucinatingBrain, NoopBra
 from agent.brains.brain import Brain, Diagnosis, View
 from agent.brains.offline import OfflineBrain
 from agent.driver import Driver, Episode, Services
+from agent.health import look
 from agent.knowledge import Knowledge, load_folder
 from agent.limits import SqliteWriteGuard
 from agent.pager import FileSink, Pager, render_page
@@ -36,6 +37,7 @@ from twin.promote.journal import Journal, Kind, Status
 from twin.promote.promoter import PromotionService
 from twin.promote.standin import ApprovingPromoter
 from twin.spec.canonical import plain
+from twin.spec.errors import Inconclusive
 from twin.spec.fault import FaultType, parse_fault
 from twin.spec.units import ns
 
@@ -149,6 +151,25 @@ def test_the_last_roll_out_can_be_undone_without_asking() -> None:
     played = play("bad_rollout(shop/cart)", brain=RollbackLastBrain(), gated=False, for_s=500.0)
     assert [c.actions[0].kind for c in played.writer.written] == ["rollout_undo"]
     assert played.episode.mitigated_at_s is not None
+
+
+@pytest.mark.requirement("R19")
+@pytest.mark.parametrize(("blind_looks", "outcome"), [(2, "resolved"), (999, "handed over")])
+def test_a_watch_outlasts_a_few_blind_looks_and_takes_none_of_them_for_well(
+    blind_looks: int, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def sometimes(*asked: Any, **how: Any) -> Any:
+        looks.append(1)
+        if len(looks) <= blind_looks:
+            raise Inconclusive("cannot see whether it is over", "no row", "look")
+        return look(*asked, **how)
+
+    monkeypatch.setattr("agent.driver.look", sometimes)
+    played = play("bad_rollout(shop/cart)", brain=RollbackLastBrain(), gated=False, for_s=300.0)
+    assert played.episode.incidents[0].outcome.startswith(outcome)
+    assert len(played.episode.pages) == (outcome != "resolved")
 
 
 def test_no_fault_no_incident() -> None:
