@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import click
 import pytest
 
+from agent.limits import SqliteWriteGuard
+from twin.cli.home import stop_command
 from twin.cli.main import COMMANDS, cli
 from twin.cli.output import complain
 
@@ -213,3 +216,15 @@ def test_the_demo_removes_what_an_earlier_demo_left_and_nothing_else(tmp_path: P
     with pytest.raises(BadInput):
         clear(tmp_path / "mine")
     assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.requirement("R19")
+def test_takeover_stops_whom_it_names_and_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "agent's home").mkdir()
+    theirs = SqliteWriteGuard(tmp_path / "agent's home" / "guard.sqlite")
+    assert twin(tmp_path, *shlex.split(stop_command(tmp_path / "agent's home"))[1:]).returncode == 0
+    assert [switch.name for switch in theirs.switches()] == ["kill switch"]
+    assert not (tmp_path / "home" / "guard.sqlite").exists()
+    assert twin(tmp_path, "takeover", "--home", "agent's home", "--release").returncode == 0
+    assert theirs.switches() == ()
+    assert twin(tmp_path, "takeover", "--home", "nowhere").returncode == 2  # A mistyped stop must not look like one.

@@ -25,7 +25,7 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
     from twin.change.compile import compile_change
     from twin.change.questions import policy_questions
     from twin.cli.commands.promote import service_for
-    from twin.cli.home import home
+    from twin.cli.home import home, stop_command
     from twin.cli.targets import locked_world
     from twin.receipt import is_agent
     from twin.spec.change import action_text
@@ -56,6 +56,7 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
     page = Page(
         id=done.promotion_id, incident="", at_s=now_s, impact=f"{who} broke the glass on {plant.name}: {what}",
         likely=reason, tried=what, in_flight="none", next_command=f"twin promotions show {done.promotion_id}",
+        stop_command=stop_command(home()),
     )  # fmt: skip
     pager = Pager(home() / "outbox.sqlite", [FileSink(home() / "pages.txt"), *([] if as_json else [ConsoleSink()])])
     pager.page(page, now_s=time.time())  # noqa: TID251 - the edge: the pager's own clock
