@@ -18,7 +18,7 @@ from twin.receipt import CheckedReceipt, TrustedKeys, check_approvals
 from twin.spec.errors import BaseDrifted, PolicyDenied
 from twin.spec.plan import Plan
 
-__all__ = ["check_guard", "check_preconditions"]
+__all__ = ["check_guard", "check_preconditions", "refuse_by_policy"]
 
 
 def check_preconditions(
@@ -37,17 +37,10 @@ def check_preconditions(
             "the receipt is for another target", f"it names {receipt.target}, this is {plant.name}", "verify it here"
         )
     check_guard(plant, plan, guard)
-    questions = policy_questions(
-        plant, plan, identity="promoter", purpose="promote",
+    refuse_by_policy(
+        plant, policy, plan, guard, identity="promoter", purpose="promote",
         verdict=receipt.outcome.value, evidence_level=receipt.evidence_level.value,
-        live=plant.live, terminations_last_minute=guard.terminations(now_s=plant.clock.now_s()),
     )  # fmt: skip
-    for question in questions:
-        decision = policy.decide(question)
-        if not decision.allow:
-            raise PolicyDenied(
-                "policy refuses the promotion", decision.reason, "change the plan, or ask for break-glass"
-            )
     check_approvals(checked, approvals, trusted, plant.clock.now_s())
     drift = find_drift(receipt.base, plant.kube)
     if drift:
@@ -55,6 +48,23 @@ def check_preconditions(
             "production drifted since the rehearsal", f"{drift[0].ref}: {drift[0].what}", "verify the change again"
         )
     _check_envelope(plant, checked)
+
+
+def refuse_by_policy(
+    plant: Plant, policy: Policy, plan: Plan, guard: WriteGuard, *, identity: str, purpose: str, **evidence: str
+) -> None:
+    """Ask about every action, with what is true of the target now. Raises PolicyDenied with policy's reason."""
+    used = guard.terminations(now_s=plant.clock.now_s())
+    questions = policy_questions(
+        plant, plan, identity=identity, purpose=purpose, live=plant.live, terminations_last_minute=used, **evidence
+    )
+    for question in questions:
+        decision = policy.decide(question)
+        if not decision.allow:
+            raise PolicyDenied(
+                f"policy refuses to {purpose.replace('_', ' ')}", decision.reason,
+                "change the plan, or ask for break-glass" if purpose == "promote" else "there is no way around it",
+            )  # fmt: skip
 
 
 def check_guard(plant: Plant, plan: Plan, guard: WriteGuard) -> None:

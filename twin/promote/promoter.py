@@ -21,7 +21,7 @@ from twin.change.moves import Apply, Hold, Move, Resume, Watch, make_move, moves
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
-from twin.promote.preconditions import check_guard, check_preconditions
+from twin.promote.preconditions import check_guard, check_preconditions, refuse_by_policy
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
 from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
@@ -37,6 +37,7 @@ LOOK_S: Final = 15.0
 WORSE_IN_A_ROW: Final = 2
 RECOVERED_RATIO: Final = 0.02
 UNDO_TRIES: Final = 3
+GLASS_S: Final = 600.0
 ROOM_LOOK_S: Final = 5.0
 ROOM_PATIENCE_S: Final = 120.0
 CLOCK_S: Final = 1e-3  # Unix times are floats: a watch that ends within a millisecond is over.
@@ -132,33 +133,34 @@ class PromotionService:
             return self._roll_back(promotion.id, "aborted by a human")
 
     def break_glass(self, plan: Plan, *, who: str, reason: str) -> Promoted:
-        """Make the plan's moves at once, without evidence. Journalled like a promotion, so that it can be undone.
+        """Make the plan's writes at once, without evidence, canary or watch. Journalled like a promotion, so that
+        it can be undone; what cannot be made, or is not within GLASS_S, is taken back whole.
 
-        Raises TwinError if a move cannot be made; of a saved World nothing is kept then.
+        Hard nets and the guard stand: a kill switch stops a human's writes too, until a human lifts it. Raises
+        PolicyDenied, before anything is written.
         """
         self.recover()
+        plan = dataclasses.replace(plan, strategy=dataclasses.replace(plan.strategy, canary_ratio=0.0))
+        check_guard(self.plant, plan, self.guard)
+        refuse_by_policy(self.plant, self.policy, plan, self.guard, identity="human", purpose="break_glass")
         now_s, change = self.plant.clock.now_s(), change_digest(plan.change)
         promotion = Promotion(
             id=f"glass{len(self.journal.promotions()) + 1}-{change[:8]}", receipt_digest=change, target=self.plant.name,
             status=Status.OPEN, at_s=now_s, envelope={"break_glass": who, "reason": reason},
         )  # fmt: skip
-        target = Target(self.plant)
-        with target.lease(promotion.id):
+        with Target(self.plant).lease(promotion.id):
             self.journal.begin(promotion, where=self.where)
-            try:
-                for number, move in enumerate(moves_of(plan)):
-                    if not isinstance(move, Watch):
-                        told: dict[str, Any] = {"move": number, "what": type(move).__name__, "by": who}
-                        make_move(
-                            self.plant, plan, move, manager=f"break-glass:{who}",
-                            before_write=lambda undo, told=told: self._write(  # type: ignore[misc]
-                                promotion.id, Kind.INTENT, {**told, "undo": undo_to_json(undo)}
-                            ),
-                        )  # fmt: skip
-                    target.set_progress(promotion.id, number + 1)
-            except TwinError as error:
-                self._write(promotion.id, Kind.FINISHED, {"reason": str(error)}, status=Status.REFUSED)
-                raise
+            for number, move in enumerate(moves_of(plan)):
+                if isinstance(move, Watch):
+                    continue
+                try:
+                    if self.plant.clock.now_s() > now_s + GLASS_S:
+                        raise _Stopped(f"the glass is broken for {GLASS_S / 60.0:g} minutes, and they are over")
+                    self._move(promotion.id, plan, number, manager=f"break-glass:{who}", durable=False)
+                except _Stopped as stop:
+                    return self._roll_back(promotion.id, stop.reason)
+                except TwinError as error:
+                    return self._roll_back(promotion.id, str(error), failed=plan)
         self.checkpoint()
         return self._finish(promotion.id, Status.DONE, f"{reason} ({who})", None)
 
@@ -242,31 +244,37 @@ class PromotionService:
     def _make(
         self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, number: int, started_s: float
     ) -> Finding | None:
-        """One move with its journal entries around it. Every write is the guard's to allow, holds as well.
+        """One move with its journal entries around it.
 
         Raises _Stopped if a human or the guard wants it to end; else TwinError if the move cannot be made.
         """
-        target, move = Target(self.plant), moves_of(plan)[number]
+        move = moves_of(plan)[number]
         if isinstance(move, Watch):
             return self._watch(promotion, checked, plan, number, started_s)
-        self._look_for_a_stop(promotion.id, plan, number, writes=isinstance(move, Apply | Hold | Resume))
-        told: dict[str, Any] = {"move": number, "what": type(move).__name__}
-
-        def before_write(undo: Undo) -> None:
-            self._write(promotion.id, Kind.INTENT, {**told, "undo": undo_to_json(undo)})
-
-        if not isinstance(move, Apply):
-            self._write(promotion.id, Kind.INTENT, {**told, **_held(move)})
-        make_move(
-            self.plant, plan, move, before_write=before_write,
-            while_waiting=lambda: self._look_for_a_stop(promotion.id, plan, number),
-        )  # fmt: skip
-        target.set_progress(promotion.id, number + 1)
-        self.checkpoint()
-        self._write(promotion.id, Kind.DONE, told)
+        self._move(promotion.id, plan, number)
         if isinstance(move, Apply):
             self.say(f"applied {plan.steps[move.step].summary}")
         return None
+
+    def _move(self, promotion_id: str, plan: Plan, number: int, *, manager: str = "twin", durable: bool = True) -> None:
+        """Every write is the guard's to allow, holds as well. Not `durable`: kept all at once, at the end."""
+        move = moves_of(plan)[number]
+        self._look_for_a_stop(promotion_id, plan, number, writes=isinstance(move, Apply | Hold | Resume))
+        told: dict[str, Any] = {"move": number, "what": type(move).__name__}
+
+        def before_write(undo: Undo) -> None:
+            self._write(promotion_id, Kind.INTENT, {**told, "undo": undo_to_json(undo)})
+
+        if not isinstance(move, Apply):
+            self._write(promotion_id, Kind.INTENT, {**told, **_held(move)})
+        make_move(
+            self.plant, plan, move, manager=manager, before_write=before_write,
+            while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number),
+        )  # fmt: skip
+        Target(self.plant).set_progress(promotion_id, number + 1)
+        if durable:
+            self.checkpoint()
+        self._write(promotion_id, Kind.DONE, told)
 
     def _watch(
         self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, number: int, started_s: float

@@ -193,4 +193,4 @@ def test_two_changes_of_one_second_break_the_glass_under_two_names(rig: Rig) -> 
         rig.run(lambda service, change=change: service.break_glass(rig.plan(change), who="ana", reason="fire"))
     assert len({p.id for p in rig.journal().promotions()}) == 2
     kinds = [entry.kind for entry in rig.journal().entries(rig.journal().promotions()[0].id)]
-    assert kinds == [Kind.BEGUN, Kind.INTENT, Kind.FINISHED]
+    assert kinds == [Kind.BEGUN, Kind.INTENT, Kind.DONE, Kind.FINISHED]
