@@ -88,6 +88,10 @@ class SqliteWriteGuard:
         self._failures_max = failures_max
         self._kept: sqlite3.Connection | None = None
         with self._transaction() as db:
+            columns = [row[1] for row in db.execute("pragma table_info(breakers)")]
+            if columns and "target" not in columns:  # Before there were targets. They counted refused calls, not fixes.
+                db.execute("drop table admissions")
+                db.execute("drop table breakers")
             for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):
                 db.execute(statement)
 
@@ -231,7 +235,9 @@ class SqliteWriteGuard:
         ).fetchone()
         if row is not None:
             raise PolicyDenied(
-                what, f"the breaker is open: it failed {row[0]} times in a row", "find out why, then reset the breaker"
+                what,
+                f"the breaker is open: it failed {row[0]} times in a row",
+                f"find out why, then close it: twin agent reset {kind} {scope} --prod …",
             )
 
     def _refuse_if_too_fast(self, db: sqlite3.Connection, what: str, terminations: int, now_s: float) -> None:

@@ -500,7 +500,7 @@ def _scopes(plan: Plan) -> list[tuple[str, str]]:
 
 
 def ask_to_abort(journal: Journal, promotion: Promotion, at_s: float) -> None:
-    """Write down that a human wants an open promotion to stop: whoever runs it takes it back at its next move.
+    """Write down that a human wants an open promotion to stop: whoever runs it takes it back at its next look.
 
     Raises BadInput if it is not open.
     """

@@ -158,3 +158,17 @@ def test_two_processes_together_get_no_more_than_the_limit(tmp_path: Path) -> No
     for worker in workers:
         worker.join(60)
     assert wins.get(timeout=5) + wins.get(timeout=5) == 10
+
+
+def test_a_file_from_before_there_were_targets_still_stops_everybody(tmp_path: Path) -> None:
+    path = tmp_path / "guard.db"
+    with sqlite3.connect(path) as db:
+        db.execute("create table admissions (at_s real, kind text, scope text, terminations integer)")
+        db.execute("create table breakers (kind text, scope text, failures integer, opened_s real)")
+        db.execute("create table switches (name text primary key, at_s real, by text, reason text)")
+        db.execute("insert into switches values ('kill switch', 1.0, 'ana', 'stop')")
+    guard = SqliteWriteGuard(path, target="prod", terminations_max=5)
+    with pytest.raises(PolicyDenied, match="kill switch"):
+        admit(guard, 1, 2.0)
+    guard.release()
+    admit(guard, 5, 2.0)

@@ -228,3 +228,16 @@ def test_takeover_stops_whom_it_names_and_nobody_else(tmp_path: Path) -> None:
     assert twin(tmp_path, "takeover", "--home", "agent's home", "--release").returncode == 0
     assert theirs.switches() == ()
     assert twin(tmp_path, "takeover", "--home", "nowhere").returncode == 2  # A mistyped stop must not look like one.
+
+
+@pytest.mark.requirement("R11")
+def test_a_human_sees_which_breakers_are_open_and_closes_one(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    guard = SqliteWriteGuard(tmp_path / "home" / "guard.sqlite", target=str(tmp_path / "prod.world"))
+    for at_s in (1.0, 2.0, 3.0):
+        guard.record(kind="restart", scope="shop/cart", ok=False, now_s=at_s)
+    assert "restart shop/cart" in twin(tmp_path, "agent", "status").stdout
+    other = twin(tmp_path, "agent", "reset", "restart", "shop/cart", "--prod", "other.world")
+    assert (other.returncode, len(guard.open_breakers())) == (2, 1)
+    assert twin(tmp_path, "agent", "reset", "restart", "shop/cart", "--prod", "prod.world").returncode == 0
+    assert guard.open_breakers() == ()

@@ -83,13 +83,13 @@ def service_for(
     import policies
     from agent.limits.guard import SqliteWriteGuard
     from twin.cli.home import home, journal_path, trusted_folder
-    from twin.cli.targets import save_world
+    from twin.cli.targets import guard_target, save_world
     from twin.fleet.plant import plant_of
     from twin.promote.journal import Journal
     from twin.promote.promoter import PromotionService
     from twin.receipt import load_trusted_keys
 
-    policy, where = policies.load(), str(Path(prod).resolve())
+    policy, where = policies.load(), guard_target(prod)
     return PromotionService(
         plant=plant_of(world, name=Path(prod).stem, writes=True),
         journal=Journal(journal_path()),

@@ -105,5 +105,5 @@ def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:
             f"there is no promotion {promotion_id}", "the journal has none of that id", "twin promotions list"
         )
     ask_to_abort(journal, promotion, plant_of(open_world(prod)).clock.now_s())
-    reason = "asked to stop; its promoter takes it back before its next move"
+    reason = "asked to stop; its promoter takes it back at its next look"
     emit(as_json, {"outcome": "asked", "reason": reason}, f"{promotion_id}: {reason}")
