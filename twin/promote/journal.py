@@ -137,6 +137,13 @@ class Journal:
         )
         return [Entry(promotion=promotion, number=n, at_s=a, kind=Kind(k), data=json.loads(d)) for n, a, k, d in rows]
 
+    def says(self, promotion: str, kind: Kind) -> bool:
+        """Whether there is such an entry. For looking often: the chain is not checked, as `entries` does."""
+        row = self._db.execute(
+            "SELECT 1 FROM entries WHERE promotion = ? AND kind = ? LIMIT 1", (promotion, kind.value)
+        ).fetchone()
+        return row is not None
+
     def _add(self, promotion: str, at_s: float, kind: Kind, data: Mapping[str, Any]) -> None:
         last = self._db.execute("SELECT number, hash FROM entries ORDER BY number DESC LIMIT 1").fetchone()
         number, before = (last[0] + 1, last[1]) if last else (1, "")

@@ -440,7 +440,7 @@ class PromotionService:
                 self.say(str(error))
 
     def _abort_asked(self, promotion_id: str) -> bool:
-        return any(entry.kind is Kind.ABORT_ASKED for entry in self.journal.entries(promotion_id))
+        return self.journal.says(promotion_id, Kind.ABORT_ASKED)
 
     def _write(self, promotion: str, kind: Kind, data: Mapping[str, Any], *, status: Status | None = None) -> None:
         self.journal.append(promotion, self.plant.clock.now_s(), kind, data, status=status)
