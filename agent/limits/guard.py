@@ -107,11 +107,7 @@ class SqliteWriteGuard:
                 self._refuse_if_stopped(db, what)
                 self._refuse_if_open(db, what, kind, scope)
                 self._refuse_if_too_fast(db, what, pod_terminations, now_s)
-                if pod_terminations:
-                    db.execute(
-                        "insert into admissions values (?, ?, ?, ?, ?)",
-                        (self._target, now_s, kind, scope, pod_terminations),
-                    )
+                self._count(db, kind, scope, pod_terminations, now_s)
         except sqlite3.Error as error:
             raise PolicyDenied(what, f"the write guard cannot be asked: {error}", f"look at {self._path}") from error
 
@@ -138,6 +134,16 @@ class SqliteWriteGuard:
         except sqlite3.Error as error:
             raise PolicyDenied(
                 f"cannot record {kind} {scope}", f"the write guard cannot be written: {error}", f"look at {self._path}"
+            ) from error
+
+    def count(self, *, kind: str, scope: str, pod_terminations: int, now_s: float) -> None:
+        """Count what is written without asking. Raises PolicyDenied if it cannot be written down."""
+        try:
+            with self._transaction() as db:
+                self._count(db, kind, scope, pod_terminations, now_s)
+        except sqlite3.Error as error:
+            raise PolicyDenied(
+                f"cannot count {kind} {scope}", f"the write guard cannot be written: {error}", f"look at {self._path}"
             ) from error
 
     @property
@@ -253,6 +259,12 @@ class SqliteWriteGuard:
                 what,
                 f"{terminations} pod terminations after {used} in the last {self._window_s:g} s: at most {limit}",
                 "wait, or terminate fewer at a time",
+            )
+
+    def _count(self, db: sqlite3.Connection, kind: str, scope: str, terminations: int, now_s: float) -> None:
+        if terminations:
+            db.execute(
+                "insert into admissions values (?, ?, ?, ?, ?)", (self._target, now_s, kind, scope, terminations)
             )
 
     def _counted(self, db: sqlite3.Connection, now_s: float) -> int:

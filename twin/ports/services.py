@@ -96,6 +96,13 @@ class WriteGuard(Protocol):
         """Returns if the write may go ahead. Raises PolicyDenied with the reason."""
         ...
 
+    def count(self, *, kind: str, scope: str, pod_terminations: int, now_s: float) -> None:
+        """Count what is written without asking: taking back waits for nobody, but others wait for it.
+
+        Raises PolicyDenied if it cannot be counted.
+        """
+        ...
+
     @property
     def terminations_max(self) -> int:
         """The most pod terminations of any minute: what needs more can never be admitted."""

@@ -28,7 +28,7 @@ from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
 from twin.spec.canonical import plain
 from twin.spec.change import Action, change_digest
 from twin.spec.errors import BadInput, Conflict, NotFound, PolicyDenied, ReceiptInvalid, TwinError
-from twin.spec.fields import path_text
+from twin.spec.fields import get_field, path_text
 from twin.spec.plan import ObjectRef, Plan, plan_from_json
 
 __all__ = ["PromotionService", "ask_to_abort"]
@@ -352,9 +352,29 @@ class PromotionService:
         name = str(undo.ref) if undo.ref is not None else f"{undo.operation} {undo.arguments.get('service', '')}"
 
         def put_back() -> None:
+            self._count_undo(undo)
             taken.moved += [f"{name} {path_text(path)}" for path in undo_step(self.plant, undo)]
 
         return None if self._tried(name, taken, put_back) else undo.ref
+
+    def _count_undo(self, undo: Undo) -> None:
+        """Pods that go with what is taken back. Others wait for them; we wait for nobody."""
+        if undo.ref is None:
+            return
+        obj, ended = self.plant.kube.get(undo.ref), 0
+        for path, (ours, before) in undo.fields.items():
+            if get_field(obj, path) != ours:
+                continue
+            if path == ("spec", "replicas"):
+                ended = max(ended, int(ours or 0) - int(1 if before is None else before))  # Unset is 1.
+            elif path[:2] == ("spec", "template"):
+                ended = max(ended, int(obj.get("status", {}).get("updatedReplicas", 0)))
+        try:
+            self.guard.count(
+                kind="take_back", scope=str(undo.ref), pod_terminations=ended, now_s=self.plant.clock.now_s()
+            )
+        except PolicyDenied as error:
+            self.say(str(error))
 
     def _tried(self, name: str, taken: _TakenBack, write: Callable[[], None]) -> bool:
         for tries_left in reversed(range(UNDO_TRIES)):

@@ -92,6 +92,16 @@ def test_a_canary_waits_for_room_that_another_writer_has_taken(rig: Rig) -> None
 
 
 @pytest.mark.requirement("R10")
+def test_what_is_taken_back_waits_for_nobody_and_counts_for_everybody(rig: Rig) -> None:
+    done = rig.run(lambda service: service.promote(receipt_for()))
+    now_s = plant_of(rig.world()).clock.now_s()
+    before = rig.guard.terminations(now_s=now_s)
+    rig.guard.admit(kind="restart", scope="shop/web", pod_terminations=20 - before, now_s=now_s)  # No room is left.
+    assert rig.run(lambda service: service.undo(done.promotion_id)).exit_code == 0
+    assert rig.guard.terminations(now_s=now_s) == 20 + 3  # The three pods of the roll-out go again.
+
+
+@pytest.mark.requirement("R10")
 def test_the_commands_guard_has_the_nets_figure_and_its_targets_count(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
