@@ -263,6 +263,9 @@ class Driver:
         try:
             health = look(plant, context.incident.services)
         except TwinError as error:
+            watching.well_looks = 0  # Not seen is not well; one missing scrape is no reason to call a human either.
+            if now_s < watching.end_s:
+                return
             del self._watching[name]
             self._take(name, Failed(effect_id=watching.effect.id, at_s=now_s, reason=str(error)))
             return
@@ -453,7 +456,7 @@ class Driver:
             name,
             Promoted(
                 effect_id=effect.id, at_s=clock.now_s(), outcome=done.outcome, reason=done.reason,
-                exit_code=done.exit_code, promotion_id=done.promotion_id,
+                exit_code=done.exit_code, promotion_id=done.promotion_id, left=done.left,
             ),
         )  # fmt: skip
 

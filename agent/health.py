@@ -3,13 +3,16 @@ crashes of a container."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twin.ports.plant import Metric, Plant
+from twin.spec.errors import Inconclusive
 from twin.spec.ids import ServiceId
 
 __all__ = ["Health", "look", "users_let_down"]
@@ -38,19 +41,41 @@ class Health:
 
 
 def look(plant: Plant, services: Sequence[ServiceId], *, window_s: float = LOOK_S) -> Health:
-    """What users and the services' pods show now. Raises TwinError if nothing can be seen: that is no health."""
+    """What users and the services' pods show now. Raises Inconclusive if anything asked for cannot be seen: a
+    service that nobody knows, a series without a figure, no user. What was not looked at is not well."""
     now_s = plant.clock.now_s()
-    known = set(plant.telemetry.services())
-    mine = [service for service in services if service in known]
-    ready = plant.telemetry.series(Metric.READY_REPLICAS, mine, start_s=now_s - window_s, end_s=now_s).values
-    wanted = plant.telemetry.series(Metric.WANTED_REPLICAS, mine, start_s=now_s - window_s, end_s=now_s).values
-    restarts = plant.telemetry.series(Metric.RESTARTS, mine, start_s=now_s - window_s, end_s=now_s).values
-    missing = int(np.nansum(np.maximum(wanted[-1] - ready[-1], 0.0))) if ready.shape[0] else 0
-    return Health(
-        let_down_ratio=users_let_down(plant, start_s=now_s - window_s, end_s=now_s),
-        missing=missing,
-        restarts=int(np.nansum(restarts)) if restarts.size else 0,
+    unknown = sorted(set(services) - set(plant.telemetry.services()))
+    if unknown:
+        raise _blind(f"telemetry knows no {', '.join(unknown[:3])}")
+    ready, wanted, restarts = (
+        plant.telemetry.series(metric, services, start_s=now_s - window_s, end_s=now_s).values
+        for metric in (Metric.READY_REPLICAS, Metric.WANTED_REPLICAS, Metric.RESTARTS)
     )
+    missing = _last(wanted, services, "replicas") - _last(ready, services, "ready pods")
+    _last(restarts, services, "restarts")
+    let_down_ratio = users_let_down(plant, start_s=now_s - window_s, end_s=now_s)
+    if not math.isfinite(let_down_ratio):
+        raise _blind("no user was seen")
+    return Health(
+        let_down_ratio=let_down_ratio,
+        missing=int(np.maximum(missing, 0.0).sum()),
+        restarts=int(np.nansum(restarts)),
+    )
+
+
+def _last(values: NDArray[np.float64], services: Sequence[ServiceId], what: str) -> NDArray[np.float64]:
+    """The last figure of each service, (S,) of (T, S). Raises Inconclusive if one has none."""
+    last = np.zeros(len(services))
+    for column, service in enumerate(services):
+        seen = values[:, column][np.isfinite(values[:, column])]
+        if not seen.size:
+            raise _blind(f"{service} showed no {what}")
+        last[column] = seen[-1]
+    return last
+
+
+def _blind(why: str) -> Inconclusive:
+    return Inconclusive("cannot see whether it is over", why, "look at its telemetry")
 
 
 def users_let_down(plant: Plant, *, start_s: float, end_s: float) -> float:

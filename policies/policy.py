@@ -31,6 +31,11 @@ class Policy:
         self._log = log
         self._numbers = itertools.count(1)
 
+    @property
+    def pod_terminations_per_minute_max(self) -> int:
+        """The net's figure, for the guard that keeps count of it."""
+        return int(self.nets.data["restart_rate"]["per_minute_max"])
+
     def decide(self, question: Mapping[str, Any]) -> Decision:
         """`question` is {"call": …, "facts": …}, as policies/README.md describes it."""
         if not isinstance(question, Mapping) or not set(question) <= {"call", "facts"}:

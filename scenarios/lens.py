@@ -49,6 +49,7 @@ class ComposedPlant:
     ops: OpsApi
     telemetry: Telemetry
     clock: Clock
+    live: bool | None = None
 
 
 def through(plant: Plant, observed: Observed, *, seed: int) -> Plant:
@@ -56,7 +57,9 @@ def through(plant: Plant, observed: Observed, *, seed: int) -> Plant:
     if observed == Observed():
         return plant
     telemetry = _Telemetry(plant.telemetry, plant.clock, observed, seed)
-    return ComposedPlant(name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=telemetry, clock=plant.clock)
+    return ComposedPlant(
+        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=telemetry, clock=plant.clock, live=plant.live
+    )  # fmt: skip
 
 
 class _Telemetry:

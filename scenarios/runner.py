@@ -162,7 +162,7 @@ class _Taken:
 
 def _desk(gate: str, production: Production, plant: Plant, twin: Fleet) -> _Desk:
     watch = WriteWatch(production)
-    guard = MemoryWriteGuard()
+    guard = MemoryWriteGuard(terminations_max=_policy().pod_terminations_per_minute_max)
     writable = plant_of(production.world, name=TARGET, writes=True)
     if gate == "off":
         writer = UngatedWriter(writable, guard, before_write=watch.wrote)

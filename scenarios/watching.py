@@ -81,7 +81,7 @@ def tapped(plant: Plant, on_write: Callable[[], None]) -> Plant:
     """The plant, with `on_write` called before every write but dry runs and promoters' marks."""
     return ComposedPlant(
         name=plant.name, kube=_TappedKube(plant.kube, on_write), ops=_TappedOps(plant.ops, on_write),
-        telemetry=plant.telemetry, clock=plant.clock,
+        telemetry=plant.telemetry, clock=plant.clock, live=plant.live,
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ class Settings:
 
     `young_s`: an incident that nothing explains is looked at again, `evidence_s` later, while it is so young.
     `gated`: candidates go through a Verifier; without, they are written as they come (baselines only).
+    `stop_command`: what a human types to stop this very agent; it stands on every page.
     `rounds_max`: how often the brain may propose; `gather_s`: how long a storm may grow before reasoning.
     """
 
@@ -48,6 +49,7 @@ class Settings:
     promotions_max: int = 3
     young_s: float = 150.0
     evidence_s: float = 30.0
+    stop_command: str = "twin takeover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

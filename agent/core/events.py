@@ -111,6 +111,7 @@ class Promoted:
     reason: str
     exit_code: int
     promotion_id: str = ""
+    left: tuple[str, ...] = ()
     kind: Literal["promoted"] = "promoted"
 
 

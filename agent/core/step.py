@@ -266,6 +266,8 @@ def _on_promoted(context: Context, effect: Promote, event: Promoted) -> Step:
             return _watch(context)
         case PromotionOutcome.HELD:
             return _hand_over(context, "the canary is unclear; it was kept as it is")
+        case PromotionOutcome.ROLLED_BACK if event.left:
+            return _hand_over(context, f"it was rolled back, but not all of it: {'; '.join(event.left)}")
         case PromotionOutcome.ROLLED_BACK:
             return _again(context, "it was rolled back")
         case PromotionOutcome.REFUSED:

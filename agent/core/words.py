@@ -71,6 +71,7 @@ def make_page(context: Context, *, page_id: str, why: str) -> Page:
         tried=_tried(context),
         in_flight=_in_flight(context),
         next_command=f"twin agent trace {context.incident.id}",
+        stop_command=context.settings.stop_command,
     )
 
 

@@ -5,6 +5,9 @@ cannot read the guard's memory may not write: every error of the store is a refu
 
 An admission is counted when it is given, not when the write is done. A writer that dies in between has
 cost the others a minute at worst; the other way round two writers could both pass on the last free place.
+
+Admissions and breakers belong to a target: each has a clock and workloads of its own, and twenty pods ended in
+one World say nothing about another. The switches stop the writers of all targets.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from twin.spec.errors import PolicyDenied
 
 __all__ = ["Breaker", "MemoryWriteGuard", "SqliteWriteGuard", "Switch"]
 
-TERMINATIONS_MAX: Final = 20
 WINDOW_S: Final = 60.0
 FAILURES_MAX: Final = 3
 BUSY_TIMEOUT_S: Final = 10.0
@@ -29,11 +31,11 @@ KILL_SWITCH: Final = "kill switch"
 FENCE: Final = "fence"
 
 _SCHEMA: Final = """
-create table if not exists admissions (at_s real not null, kind text not null, scope text not null,
-                                       terminations integer not null);
-create index if not exists admissions_by_time on admissions (at_s);
-create table if not exists breakers (kind text not null, scope text not null, failures integer not null,
-                                     opened_s real, primary key (kind, scope));
+create table if not exists admissions (target text not null, at_s real not null, kind text not null,
+                                       scope text not null, terminations integer not null);
+create index if not exists admissions_by_time on admissions (target, at_s);
+create table if not exists breakers (target text not null, kind text not null, scope text not null,
+                                     failures integer not null, opened_s real, primary key (target, kind, scope));
 create table if not exists switches (name text primary key, at_s real not null, by text not null,
                                      reason text not null);
 """
@@ -52,8 +54,10 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """Failures in a row of one kind of action in one scope; open from `opened_s` until a human resets it."""
+    """Failures in a row of one kind of action in one scope of a target; open from `opened_s`, until a human
+    resets it."""
 
+    target: str
     kind: str
     scope: str
     failures: int
@@ -61,26 +65,33 @@ class Breaker:
 
 
 class SqliteWriteGuard:
-    """Implements WriteGuard on a file that all writers of a target share; safe between processes.
+    """Implements WriteGuard on a file that all writers share; safe between processes.
 
-    `terminations_max` pods may be terminated in any `window_s` seconds; `failures_max` failures in a row
-    open the breaker of that kind and scope, until `reset`.
+    In `target`, `terminations_max` pods may be terminated in any `window_s` seconds: the safety nets' figure. A
+    guard that is told none lets no pod be terminated; it is enough for switches. `failures_max` failures in a
+    row open the breaker of that kind and scope, until `reset`.
     """
 
     def __init__(
         self,
         path: Path | str,
         *,
-        terminations_max: int = TERMINATIONS_MAX,
+        target: str = "",
+        terminations_max: int = 0,
         window_s: float = WINDOW_S,
         failures_max: int = FAILURES_MAX,
     ) -> None:
         self._path = str(path)
+        self._target = target
         self._terminations_max = terminations_max
         self._window_s = window_s
         self._failures_max = failures_max
         self._kept: sqlite3.Connection | None = None
         with self._transaction() as db:
+            columns = [row[1] for row in db.execute("pragma table_info(breakers)")]
+            if columns and "target" not in columns:  # Before there were targets. They counted refused calls, not fixes.
+                db.execute("drop table admissions")
+                db.execute("drop table breakers")
             for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):
                 db.execute(statement)
 
@@ -96,7 +107,7 @@ class SqliteWriteGuard:
                 self._refuse_if_stopped(db, what)
                 self._refuse_if_open(db, what, kind, scope)
                 self._refuse_if_too_fast(db, what, pod_terminations, now_s)
-                db.execute("insert into admissions values (?, ?, ?, ?)", (now_s, kind, scope, pod_terminations))
+                self._count(db, kind, scope, pod_terminations, now_s)
         except sqlite3.Error as error:
             raise PolicyDenied(what, f"the write guard cannot be asked: {error}", f"look at {self._path}") from error
 
@@ -108,17 +119,45 @@ class SqliteWriteGuard:
         try:
             with self._transaction() as db:
                 row = db.execute(
-                    "select failures, opened_s from breakers where kind = ? and scope = ?", (kind, scope)
+                    "select failures, opened_s from breakers where target = ? and kind = ? and scope = ?",
+                    (self._target, kind, scope),
                 ).fetchone()
                 failures, opened_s = row or (0, None)
                 if opened_s is None:
                     failures = 0 if ok else failures + 1
                     if failures >= self._failures_max:
                         opened_s = now_s
-                    db.execute("insert or replace into breakers values (?, ?, ?, ?)", (kind, scope, failures, opened_s))
+                    db.execute(
+                        "insert or replace into breakers values (?, ?, ?, ?, ?)",
+                        (self._target, kind, scope, failures, opened_s),
+                    )
         except sqlite3.Error as error:
             raise PolicyDenied(
                 f"cannot record {kind} {scope}", f"the write guard cannot be written: {error}", f"look at {self._path}"
+            ) from error
+
+    def count(self, *, kind: str, scope: str, pod_terminations: int, now_s: float) -> None:
+        """Count what is written without asking. Raises PolicyDenied if it cannot be written down."""
+        try:
+            with self._transaction() as db:
+                self._count(db, kind, scope, pod_terminations, now_s)
+        except sqlite3.Error as error:
+            raise PolicyDenied(
+                f"cannot count {kind} {scope}", f"the write guard cannot be written: {error}", f"look at {self._path}"
+            ) from error
+
+    @property
+    def terminations_max(self) -> int:
+        return self._terminations_max
+
+    def terminations(self, *, now_s: float) -> int:
+        """Pod terminations admitted within the window that ends now. Raises PolicyDenied if it cannot be read."""
+        try:
+            with self._transaction() as db:
+                return self._counted(db, now_s)
+        except sqlite3.Error as error:
+            raise PolicyDenied(
+                "cannot count pod terminations", f"the write guard cannot be asked: {error}", f"look at {self._path}"
             ) from error
 
     # For humans and for the watchdog
@@ -140,7 +179,7 @@ class SqliteWriteGuard:
     def reset(self, *, kind: str, scope: str) -> None:
         """A human closes a breaker."""
         with self._transaction() as db:
-            db.execute("delete from breakers where kind = ? and scope = ?", (kind, scope))
+            db.execute("delete from breakers where target = ? and kind = ? and scope = ?", (self._target, kind, scope))
 
     def switches(self) -> tuple[Switch, ...]:
         """What stops writes now."""
@@ -149,16 +188,21 @@ class SqliteWriteGuard:
         return tuple(Switch(name=name, at_s=at_s, by=by, reason=reason) for name, at_s, by, reason in rows)
 
     def open_breakers(self) -> tuple[Breaker, ...]:
+        """Those of every target."""
         with self._transaction() as db:
             rows = db.execute(
-                "select kind, scope, failures, opened_s from breakers where opened_s is not null order by kind, scope"
+                "select target, kind, scope, failures, opened_s from breakers where opened_s is not null "
+                "order by target, kind, scope"
             ).fetchall()
-        return tuple(Breaker(kind=k, scope=s, failures=f, opened_s=o) for k, s, f, o in rows)
+        return tuple(Breaker(target=t, kind=k, scope=s, failures=f, opened_s=o) for t, k, s, f, o in rows)
 
-    def terminations(self, *, now_s: float) -> int:
-        """Pod terminations admitted within the window that ends now."""
+    def failures(self) -> dict[tuple[str, str], int]:
+        """Failures in a row, by kind and scope, of breakers that are on their way."""
         with self._transaction() as db:
-            return self._counted(db, now_s)
+            rows = db.execute(
+                "select kind, scope, failures from breakers where target = ? and failures > 0", (self._target,)
+            ).fetchall()
+        return {(kind, scope): failures for kind, scope, failures in rows}
 
     # Inside
 
@@ -192,17 +236,22 @@ class SqliteWriteGuard:
 
     def _refuse_if_open(self, db: sqlite3.Connection, what: str, kind: str, scope: str) -> None:
         row = db.execute(
-            "select failures from breakers where kind = ? and scope = ? and opened_s is not null", (kind, scope)
+            "select failures from breakers where target = ? and kind = ? and scope = ? and opened_s is not null",
+            (self._target, kind, scope),
         ).fetchone()
         if row is not None:
             raise PolicyDenied(
-                what, f"the breaker is open: it failed {row[0]} times in a row", "find out why, then reset the breaker"
+                what,
+                f"the breaker is open: it failed {row[0]} times in a row",
+                f"find out why, then close it: twin agent reset {kind} {scope} --prod …",
             )
 
     def _refuse_if_too_fast(self, db: sqlite3.Connection, what: str, terminations: int, now_s: float) -> None:
         if terminations == 0:
             return
-        db.execute("delete from admissions where at_s <= ?", (now_s - 10.0 * self._window_s,))
+        db.execute(
+            "delete from admissions where target = ? and at_s <= ?", (self._target, now_s - 10.0 * self._window_s)
+        )
         used = self._counted(db, now_s)
         if used + terminations > self._terminations_max:
             limit = f"{self._terminations_max} in {self._window_s:g} s"
@@ -212,9 +261,18 @@ class SqliteWriteGuard:
                 "wait, or terminate fewer at a time",
             )
 
+    def _count(self, db: sqlite3.Connection, kind: str, scope: str, terminations: int, now_s: float) -> None:
+        if terminations:
+            db.execute(
+                "insert into admissions values (?, ?, ?, ?, ?)", (self._target, now_s, kind, scope, terminations)
+            )
+
     def _counted(self, db: sqlite3.Connection, now_s: float) -> int:
         """A clock that was set back must not free places: what lies in the future counts too."""
-        row = db.execute("select sum(terminations) from admissions where at_s > ?", (now_s - self._window_s,))
+        row = db.execute(
+            "select sum(terminations) from admissions where target = ? and at_s > ?",
+            (self._target, now_s - self._window_s),
+        )
         return int(row.fetchone()[0] or 0)
 
     def _set(self, switch: Switch) -> None:
@@ -235,8 +293,11 @@ class MemoryWriteGuard(SqliteWriteGuard):
     def __init__(
         self,
         *,
-        terminations_max: int = TERMINATIONS_MAX,
+        target: str = "",
+        terminations_max: int = 0,
         window_s: float = WINDOW_S,
         failures_max: int = FAILURES_MAX,
     ) -> None:
-        super().__init__(":memory:", terminations_max=terminations_max, window_s=window_s, failures_max=failures_max)
+        super().__init__(
+            ":memory:", target=target, terminations_max=terminations_max, window_s=window_s, failures_max=failures_max
+        )

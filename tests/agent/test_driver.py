@@ -15,7 +15,9 @@ from agent.brains.baselines import AdversarialBrain, HallucinatingBrain, NoopBra
 from agent.brains.brain import Brain, Diagnosis, View
 from agent.brains.offline import OfflineBrain
 from agent.driver import Driver, Episode, Services
+from agent.health import look
 from agent.knowledge import Knowledge, load_folder
+from agent.limits import SqliteWriteGuard
 from agent.pager import FileSink, Pager, render_page
 from agent.room import MemoryRoom, SqliteRoom
 from agent.telemetry.render import render_trace
@@ -24,12 +26,18 @@ from chaos.catalogue import compile_fault
 from policies import Policy, load
 from tests.agent.support import UngatedWriter
 from tests.small_shop import small_shop
+from tests.twin.promote.rehearsed import keys
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.gate.gate import Evidence, Gate
 from twin.gate.gate import Settings as GateSettings
+from twin.gate.receipts import receipt_issuer
 from twin.ports.services import Promoted, PromotionOutcome, Verification, VerifyRequest
-from twin.spec.canonical import digest, plain
+from twin.promote.journal import Journal, Kind, Status
+from twin.promote.promoter import PromotionService
+from twin.promote.standin import ApprovingPromoter
+from twin.spec.canonical import plain
+from twin.spec.errors import Inconclusive
 from twin.spec.fault import FaultType, parse_fault
 from twin.spec.units import ns
 
@@ -145,6 +153,25 @@ def test_the_last_roll_out_can_be_undone_without_asking() -> None:
     assert played.episode.mitigated_at_s is not None
 
 
+@pytest.mark.requirement("R19")
+@pytest.mark.parametrize(("blind_looks", "outcome"), [(2, "resolved"), (999, "handed over")])
+def test_a_watch_outlasts_a_few_blind_looks_and_takes_none_of_them_for_well(
+    blind_looks: int, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def sometimes(*asked: Any, **how: Any) -> Any:
+        looks.append(1)
+        if len(looks) <= blind_looks:
+            raise Inconclusive("cannot see whether it is over", "no row", "look")
+        return look(*asked, **how)
+
+    monkeypatch.setattr("agent.driver.look", sometimes)
+    played = play("bad_rollout(shop/cart)", brain=RollbackLastBrain(), gated=False, for_s=300.0)
+    assert played.episode.incidents[0].outcome.startswith(outcome)
+    assert len(played.episode.pages) == (outcome != "resolved")
+
+
 def test_no_fault_no_incident() -> None:
     played = play(for_s=120.0)
     assert played.episode.incidents == ()
@@ -199,41 +226,48 @@ class Killed(BaseException):
 
 
 @pytest.mark.requirement("R2", "R3")
-@pytest.mark.parametrize("at", ["incident", "routed", "recalled", "diagnosed", "promoting", "promoted", "watched"])
-def test_a_driver_that_is_killed_is_followed_by_another_that_writes_nothing_twice(at: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "at", ["incident", "routed", "recalled", "diagnosed", "verified", "promoting", "applied", "promoted", "watched"]
+)
+def test_a_worker_that_is_killed_is_followed_by_another_that_writes_nothing_twice(at: str, tmp_path: Path) -> None:
+    """With the real gate and promoter: both are killed, and the promoter answers whoever asks again."""
     world = a_world("bad_rollout(shop/cart)")
-    plant, writer = plant_of(world), Once(UngatedWriter(world))
-    room, pager = SqliteRoom(tmp_path / "rooms.db"), Pager(tmp_path / "pages.db", [])
+    plant = plant_of(world)
     end_s = plant.clock.now_s() + 600.0
 
-    def kill(moment: Any) -> None:
-        if moment.kind == at:
-            raise Killed
+    def worker(moment_of_death: str) -> tuple[Driver, ApprovingPromoter]:
+        def look(moment: str) -> None:
+            if moment == moment_of_death:
+                raise Killed
 
-    def driver(observe: Any) -> Driver:
-        return Driver(
-            Services(plant=plant, brain=OfflineBrain(), promoter=writer, pager=pager, room=room, observe=observe)
+        issue = receipt_issuer(
+            plant, world.fleet, keys().gate, policy_revision=_policy().revision, median_error_ratio=None
         )
+        service = PromotionService(
+            plant=plant_of(world, writes=True), journal=Journal(tmp_path / "journal.sqlite"), policy=_policy(),
+            trusted=keys().trusted, guard=SqliteWriteGuard(tmp_path / "guard.sqlite", terminations_max=5),
+            say=lambda text: look(text.split()[0]),
+        )  # fmt: skip
+        promoter = ApprovingPromoter(service, [("ana", keys().ana)])
+        services = Services(
+            plant=plant, brain=OfflineBrain(), promoter=promoter, room=SqliteRoom(tmp_path / "rooms.db"),
+            pager=Pager(tmp_path / "pages.db", []), observe=lambda moment: look(moment.kind),
+            verifier=Gate(world.fleet, plant, _policy(), settings=GateSettings(replications=8), issue=issue),
+        )  # fmt: skip
+        return Driver(services), promoter
 
     with pytest.raises(Killed):
-        driver(kill).run(until_s=end_s)
-    episode = driver(lambda _: None).run(until_s=end_s)
-    assert [c.actions[0].kind for c in writer.inner.written] == ["rollout_undo"]
+        worker(at)[0].run(until_s=end_s)
+    driver, promoter = worker("")
+    episode = driver.run(until_s=end_s)
+    journal = promoter.service.journal
+    assert [p.status for p in journal.promotions()] == [Status.DONE]
+    written = [e.data["what"] for e in journal.entries(journal.promotions()[0].id) if e.kind is Kind.INTENT]
+    assert written.count("Resume") == 1
+    assert max(template.revision for template in world.state.templates if template.service == 1) == 3
     assert [c.outcome for c in episode.incidents] == ["resolved"]
-
-
-class Once:
-    """A promoter that, as the real one by its spent mark, writes one receipt once."""
-
-    def __init__(self, inner: UngatedWriter) -> None:
-        self.inner = inner
-        self._spent: dict[str, Promoted] = {}
-
-    def promote(self, receipt: Mapping[str, Any]) -> Promoted:
-        key = digest(receipt)
-        if key not in self._spent:
-            self._spent[key] = self.inner.promote(receipt)
-        return self._spent[key]
+    assert episode.pages == ()
+    assert all(done.outcome is PromotionOutcome.DONE for _, done in episode.promotions)
 
 
 def test_a_refusal_is_a_page_too() -> None:

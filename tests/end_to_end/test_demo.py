@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from agent.limits import SqliteWriteGuard
 from tests.real import require_tool
+from twin.cli.main import cli
+from twin.spec.errors import PolicyDenied
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +66,14 @@ def test_the_second_incident_is_handed_over_with_context_and_nothing_is_written(
     assert "payment" in page["impact"]
     assert page["in_flight"] == "none"
     assert page["next_command"].startswith("twin ")
-    assert page["stop_command"] == "twin takeover"
+    stop = shlex.split(page["stop_command"])
+    assert stop[:2] == ["twin", "takeover"]
+    assert CliRunner().invoke(cli, stop[1:]).exit_code == 0
+    guard = SqliteWriteGuard(folder / "home" / "guard.sqlite", terminations_max=5)  # The demo's agent's own.
+    with pytest.raises(PolicyDenied, match="kill switch"):
+        guard.admit(kind="restart", scope="shop/cart", pod_terminations=0, now_s=0.0)
+    assert CliRunner().invoke(cli, [*stop[1:], "--release"]).exit_code == 0
+    guard.admit(kind="restart", scope="shop/cart", pod_terminations=0, now_s=0.0)
 
 
 @pytest.mark.requirement("R4", "R9")

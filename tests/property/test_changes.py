@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chaos.catalogue import compile_fault
 from tests.small_shop import small_shop
 from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
 from twin.change.base import base_of, find_drift
@@ -18,6 +19,7 @@ from twin.fleet.plant import WorldPlant, plant_of
 from twin.fleet.world import World
 from twin.spec.change import Action, Change, change_digest
 from twin.spec.errors import BadInput, NotFound
+from twin.spec.fault import parse_fault
 from twin.spec.plan import ObjectRef, plan_digest, plan_from_json, plan_to_json
 from twin.spec.units import NS_PER_S
 
@@ -31,13 +33,36 @@ ACTIONS = (
     Action(kind="cordon", target="a-0"),
     Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.2}),
     Action(kind="rollout_pause", target="shop/catalog"),
+    Action(kind="rollout_undo", target="shop/orders"),
 )
+# For each kind what somebody else may decide after us, about the same thing; None: there is no third way.
+AFTERWARDS: dict[str, Action | None] = {
+    "scale": Action(kind="scale", target="shop/cart", parameters={"replicas": 7.0}),
+    "set_env": Action(kind="set_env", target="shop/cart", parameters={"name": "LOG", "value": "trace"}),
+    "set_resources": Action(kind="set_resources", target="shop/web", parameters={"memory_limit": "768Mi"}),
+    "restart": Action(kind="restart", target="shop/orders"),
+    "set_route": Action(kind="set_route", target="shop/web--cart", parameters={"retries": 3.0, "timeout_s": 0.7}),
+    "shed_load": Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.6}),
+    "rollout_undo": Action(kind="set_env", target="shop/orders", parameters={"name": "BUILD", "value": "3"}),
+    "cordon": None,
+    "rollout_pause": None,
+}
+FOR_GOOD = {
+    "terminate_session": Action(kind="terminate_session", target="shop/db", parameters={"session": "s-1"}),
+    "drop_table": Action(kind="drop_table", target="shop/db", parameters={"table": "t"}),
+    "set_firewall_rule": Action(kind="set_firewall_rule", target="shop", parameters={"rule": "deny all"}),
+}
 
 
 def plant() -> WorldPlant:
     world = World.build(small_shop(), seed=2)
+    fault = parse_fault("held_slots(shop/db, station=row-lock, session=s-1)")
+    world.inject(compile_fault(fault, world.fleet, start_ns=NS_PER_S))
     world.run(20 * NS_PER_S)
-    return plant_of(world, writes=True)
+    target = plant_of(world, writes=True)
+    build = Action(kind="set_env", target="shop/orders", parameters={"name": "BUILD", "value": "2"})
+    apply(target, change(build))  # A revision to go back from.
+    return target
 
 
 def change(*actions: Action) -> Change:
@@ -55,11 +80,11 @@ def apply(target: WorldPlant, what: Change) -> list[Undo]:
 def test_undoing_in_reverse_restores_every_object(actions: list[Action]) -> None:
     target = plant()
     plan = compile_change(change(*actions), target.kube, at_s=target.clock.now_s())
-    before = base_of(target.kube, plan.reads)
+    before, calm = base_of(target.kube, plan.reads), shed(target)
     undos = [undo_from_json(json.loads(json.dumps(undo_to_json(undo)))) for undo in apply(target, change(*actions))]
     for undo in reversed(undos):
         assert undo_step(target, undo) == ()
-    assert base_of(target.kube, plan.reads) == before
+    assert (base_of(target.kube, plan.reads), shed(target)) == (before, calm)
     assert find_drift(before, target.kube) == ()
 
 
@@ -70,6 +95,41 @@ def test_undoing_leaves_alone_what_somebody_else_has_changed_since() -> None:
     target.kube.patch(cart, {("spec", "replicas"): 7})
     assert undo_step(target, undo) == (("spec", "replicas"),)
     assert target.kube.get(cart)["spec"]["replicas"] == 7
+
+
+def shed(target: WorldPlant) -> float:
+    return float(target.ops.call("shed_load", {"service": "shop/web", "ratio": 0.0}, dry_run=True)["ratio"])
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.kind} {action.target}")
+def test_of_every_kind_what_somebody_decided_after_us_stands(action: Action) -> None:
+    target = plant()
+    calm = shed(target)
+    undos = apply(target, change(action))
+    theirs = AFTERWARDS[action.kind]
+    if theirs is None or theirs.target != action.target:
+        assert [undo_step(target, undo) for undo in reversed(undos)] == [()] * len(undos)
+        assert shed(target) == calm
+    else:
+        target.clock.sleep(5.0)
+        apply(target, change(theirs))
+        plan = compile_change(change(theirs), target.kube, at_s=target.clock.now_s())
+        decided, shed_now = base_of(target.kube, plan.reads), shed(target)
+        assert all(undo_step(target, undo) for undo in reversed(undos))
+        assert (base_of(target.kube, plan.reads), shed(target)) == (decided, shed_now)
+    at_rest = shed(target)
+    for undo in reversed(undos):  # Once more, as after a crash: nothing is left to do, and nothing is done.
+        undo_step(target, undo)
+    assert shed(target) == at_rest
+
+
+def test_what_is_for_good_has_no_way_back_and_every_kind_is_one_or_the_other() -> None:
+    assert AFTERWARDS.keys() | FOR_GOOD.keys() == {kind.kind for kind in action_types()}
+    for action in FOR_GOOD.values():
+        target = plant()
+        (undo,) = apply(target, change(action))
+        assert not undo.possible
+        assert undo_step(target, undo) == ()
 
 
 @settings(max_examples=20, deadline=None)

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.requirement("R13", "R21")
 ORDERS = ObjectRef(kind="Deployment", name="orders", namespace="shop")
 
 
+def _guard() -> MemoryWriteGuard:
+    return MemoryWriteGuard(terminations_max=20)
+
+
 def _receipt(*actions: Action) -> dict[str, object]:
     return {"kind": "ungated", "change": plain(Change(actions=actions, reason="try", requester="agent"))}
 
@@ -44,14 +48,14 @@ def test_it_takes_nothing_but_a_worlds_own_plant(world: World) -> None:
     noisy = through(plant, Observed(noise_ratio=0.1), seed=1)
     for other in (composed, noisy, _Disguised(world, name="prod", writes=True), object()):
         with pytest.raises(Forbidden):
-            UngatedWriter(other, MemoryWriteGuard())  # type: ignore[arg-type]
+            UngatedWriter(other, _guard())  # type: ignore[arg-type]
 
 
 def test_it_writes_counts_and_tells(world: World) -> None:
     told: list[int] = []
     plant = plant_of(world, writes=True)
     writer = UngatedWriter(
-        plant, MemoryWriteGuard(), before_write=lambda: told.append(plant.kube.get(ORDERS)["spec"]["replicas"])
+        plant, _guard(), before_write=lambda: told.append(plant.kube.get(ORDERS)["spec"]["replicas"])
     )
     done = writer.promote(_receipt(SCALE, Action(kind="restart", target="shop/cart")))
     assert done.outcome is PromotionOutcome.DONE
@@ -74,7 +78,7 @@ def test_the_guard_is_asked_before_every_step(world: World) -> None:
 
 def test_what_is_no_ungated_change_is_refused(world: World) -> None:
     told: list[int] = []
-    writer = UngatedWriter(plant_of(world, writes=True), MemoryWriteGuard(), before_write=lambda: told.append(1))
+    writer = UngatedWriter(plant_of(world, writes=True), _guard(), before_write=lambda: told.append(1))
     nonsense = _receipt(Action(kind="restart", target="shop/nobody"))
     for receipt in ({"payload": "…"}, {"kind": "ungated"}, nonsense):
         assert writer.promote(receipt).outcome is PromotionOutcome.REFUSED

@@ -29,7 +29,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
-    """What it takes to go back. `fields` maps paths to (our value, the value before)."""
+    """What it takes to go back. `fields` maps paths to (our value, the value before): of an object's fields, or of
+    an operation's arguments, whose call with `arguments` goes back."""
 
     ref: ObjectRef | None = None
     fields: Mapping[FieldPath, tuple[Any, Any]] = field(default_factory=lambda: MappingProxyType({}))
@@ -68,12 +69,20 @@ def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, str | None]:
     """
     if isinstance(step, OpsStep):
         back = plant.ops.call(step.operation, step.arguments, dry_run=True)
-        return Undo(operation=step.operation, arguments=back), None
+        fields: dict[FieldPath, tuple[Any, Any]] = {
+            (name,): (step.arguments.get(name), before) for name, before in back.items()
+        }
+        return Undo(operation=step.operation, arguments=back, fields=_changed(fields)), None
     obj = plant.kube.get(step.ref)
     # As the server will hold it, not as we write it: "512Mi" may come back as bytes, and is still ours.
     after = plant.kube.patch(step.ref, step.fields, dry_run=True)
     fields = {path: (get_field(after, path), get_field(obj, path)) for path in step.fields}
-    return Undo(ref=step.ref, fields=fields), obj["metadata"]["resourceVersion"]
+    return Undo(ref=step.ref, fields=_changed(fields)), obj["metadata"]["resourceVersion"]
+
+
+def _changed(fields: Mapping[FieldPath, tuple[Any, Any]]) -> dict[FieldPath, tuple[Any, Any]]:
+    """What was so before is not ours, and nobody's later value of it is either."""
+    return {path: (ours, before) for path, (ours, before) in fields.items() if ours != before}
 
 
 def apply_step(plant: Plant, step: PlanStep, *, resource_version: str | None = None, manager: str = "twin") -> None:
@@ -93,13 +102,26 @@ def is_applied(plant: Plant, step: PlanStep) -> bool:
 
 
 def undo_step(plant: Plant, undo: Undo, *, manager: str = "twin") -> tuple[FieldPath, ...]:
-    """Put back what was there. Returns the fields left alone because somebody else changed them since."""
-    if undo.ref is None:
-        if undo.possible:
-            plant.ops.call(undo.operation, undo.arguments)
+    """Put back what was there. Returns the fields left alone because somebody else changed them since.
+
+    Raises ApiError, BadInput; then nothing of it was put back. A second time it does nothing.
+    """
+    if not undo.possible:
         return ()
-    obj = plant.kube.get(undo.ref)
-    ours = {path: before for path, (value, before) in undo.fields.items() if get_field(obj, path) == value}
-    if ours:
-        plant.kube.patch(undo.ref, ours, resource_version=obj["metadata"]["resourceVersion"], field_manager=manager)
-    return tuple(path for path in sorted(undo.fields) if path not in ours)
+    now: Mapping[FieldPath, Any]
+    if undo.ref is None:
+        asked = plant.ops.call(undo.operation, undo.arguments, dry_run=True)  # What going back again would need.
+        now = {path: asked.get(path[0]) for path in undo.fields}
+        version = None
+    else:
+        obj = plant.kube.get(undo.ref)
+        now = {path: get_field(obj, path) for path in undo.fields}
+        version = obj["metadata"]["resourceVersion"]
+    ours = {path: before for path, (value, before) in undo.fields.items() if now[path] == value}
+    left = tuple(path for path in sorted(undo.fields) if path not in ours and now[path] != undo.fields[path][1])
+    if undo.ref is None:
+        if ours and not left:  # An operation is called whole.
+            plant.ops.call(undo.operation, undo.arguments)
+    elif ours:
+        plant.kube.patch(undo.ref, ours, resource_version=version, field_manager=manager)
+    return left

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
+from twin.change.moves import Apply, Resume, WaitCanary, Watch, moves_of
 from twin.ports.plant import Plant
 from twin.spec.change import Action
 from twin.spec.plan import PatchStep, Plan
 from twin.spec.units import parse_cores
 
-__all__ = ["EndStateFacts", "end_state", "subnet_of", "terminations_a_minute"]
+__all__ = ["EndStateFacts", "end_state", "subnet_of", "terminations_a_minute", "terminations_by_move"]
 
-_BATCH_S = 20.0  # A roll-out replaces a quarter of the pods about this often.
+_BATCH_RATIO: Final = 0.25  # A roll-out replaces so many of the pods at a time.
+_MINUTE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +53,35 @@ def _free_cores(plant: Plant, nodes: int, node_cores: float) -> float:
     return 0.1 * nodes * node_cores
 
 
+def terminations_by_move(plan: Plan) -> tuple[int, ...]:
+    """How many pods each of the plan's moves ends: what the guard is asked for, move by move.
+
+    A roll-out is counted whole when it is begun, though it goes by batches: Kubernetes sets their pace, not we.
+    One with a canary is spread by what we do decide, the watch in its middle: its first pods (at least its
+    first batch) count when it is begun, the rest when it is let go on.
+    """
+    moves = moves_of(plan)
+    ended = [0] * len(moves)
+    for number, move in enumerate(moves):
+        if isinstance(move, Apply):
+            step = plan.steps[move.step]
+            ended[number] = step.terminates_pods if isinstance(step, PatchStep) else 0
+        elif isinstance(move, WaitCanary):
+            begun = max(index for index in range(number) if isinstance(moves[index], Apply))
+            resumed = next(index for index in range(number, len(moves)) if isinstance(moves[index], Resume))
+            replicas = ended[begun]
+            ended[begun] = min(max(move.pods, math.ceil(replicas * _BATCH_RATIO)), replicas)
+            ended[resumed] = replicas - ended[begun]
+    return tuple(ended)
+
+
 def terminations_a_minute(plan: Plan) -> int:
-    """The most pods that the plan ends within one minute: a roll-out goes by quarters."""
-    most = 0
-    for step in plan.steps:
-        if isinstance(step, PatchStep) and step.terminates_pods:
-            batch = math.ceil(step.terminates_pods / 4) if step.rolls_out else step.terminates_pods
-            most += min(step.terminates_pods, batch * math.ceil(60.0 / _BATCH_S)) if step.rolls_out else batch
+    """The most pods that the plan ends within any one minute. Only watches take a time that is known before."""
+    most, at_s, ended = 0, 0.0, list[tuple[float, int]]()
+    for move, pods in zip(moves_of(plan), terminations_by_move(plan), strict=True):
+        at_s += move.duration_s if isinstance(move, Watch) else 0.0
+        ended.append((at_s, pods))
+        most = max(most, sum(count for then_s, count in ended if at_s - then_s < _MINUTE_S))
     return most
 
 

@@ -100,9 +100,11 @@ def make_move(
     *,
     manager: str = "twin",
     before_write: Callable[[Undo], None] = lambda _: None,
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> Undo | None:
     """Make one move, waiting on the plant's clock where it says so. Returns what undoing a write needs;
-    `before_write` is told of it first, so that a journal has it before anything happens.
+    `before_write` is told of it first, so that a journal has it before anything happens. `while_waiting` is
+    called at each look of a wait: what it raises ends the wait.
 
     Raises ApiError, BadInput; Inconclusive if a wait was in vain. `Watch` only lets the time pass: judging
     is the caller's.
@@ -117,9 +119,12 @@ def make_move(
         case Hold(ref=ref) | Resume(ref=ref):
             plant.kube.patch(ref, {("spec", "paused"): isinstance(move, Hold)}, field_manager=manager)
         case WaitCanary(ref=ref, pods=pods):
-            _wait(plant, ref, CANARY_PATIENCE_S, lambda obj: obj["status"].get("updatedReplicas", 0) >= pods)
+            _wait(
+                plant, ref, CANARY_PATIENCE_S, while_waiting,
+                lambda obj: obj["status"].get("updatedReplicas", 0) >= pods,
+            )  # fmt: skip
         case WaitRollout(ref=ref):
-            _wait(plant, ref, ROLLOUT_PATIENCE_S, _rolled_out)
+            _wait(plant, ref, ROLLOUT_PATIENCE_S, while_waiting, _rolled_out)
         case Watch(duration_s=duration_s):
             plant.clock.sleep(duration_s)
     return None
@@ -134,8 +139,11 @@ def _rolled_out(obj: KubeObject) -> bool:
     )
 
 
-def _wait(plant: Plant, ref: ObjectRef, patience_s: float, done: Callable[[KubeObject], bool]) -> None:
+def _wait(
+    plant: Plant, ref: ObjectRef, patience_s: float, look: Callable[[], None], done: Callable[[KubeObject], bool]
+) -> None:
     waited_s = 0.0
+    look()
     while not done(plant.kube.get(ref)):
         if waited_s >= patience_s:
             raise Inconclusive(
@@ -143,3 +151,4 @@ def _wait(plant: Plant, ref: ObjectRef, patience_s: float, done: Callable[[KubeO
             )
         plant.clock.sleep(POLL_S)
         waited_s += POLL_S
+        look()

@@ -29,10 +29,14 @@ def policy_questions(
     purpose: str,
     verdict: str | None = None,
     evidence_level: str | None = None,
-    live: bool = False,
-    terminations_last_minute: int = 0,
+    live: bool | None,
+    terminations_last_minute: int,
 ) -> list[Mapping[str, Any]]:
-    """One question an action, in the form of policies/README.md. What is unknown is left out, and denies."""
+    """One question an action, in the form of policies/README.md. What is unknown is left out, and denies.
+
+    `live`: of the target that is written to, which for a rehearsal is the twin and not the `plant`;
+    `terminations_last_minute`: the guard's count.
+    """
     state = end_state(plant, plan)
     facts: dict[str, Any] = {
         "now_s": int(plant.clock.now_s()),
@@ -44,8 +48,9 @@ def policy_questions(
         "pod_terminations_predicted": terminations_a_minute(plan),
         "pod_terminations_last_minute": terminations_last_minute,
         "labels": {},
-        "target_is_live": live,
     }
+    if live is not None:
+        facts["target_is_live"] = live
     if verdict is not None:
         facts["verdict"] = verdict
     if evidence_level is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
-__all__ = ["ensure_gate_key", "home", "journal_path", "keys_folder", "trusted_folder"]
+__all__ = ["ensure_gate_key", "home", "journal_path", "keys_folder", "stop_command", "trusted_folder"]
 
 
 def home() -> Path:
@@ -25,6 +26,13 @@ def trusted_folder() -> Path:
 
 def journal_path() -> Path:
     return home() / "journal.sqlite"
+
+
+def stop_command(folder: Path) -> str:
+    """What stops whoever writes with the guard in this folder, typed in any shell."""
+    if folder.resolve() == (Path.home() / ".twin").resolve():
+        return "twin takeover"
+    return f"twin takeover --home {shlex.quote(str(folder.resolve()))}"
 
 
 def ensure_gate_key() -> Path:

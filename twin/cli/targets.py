@@ -16,7 +16,7 @@ from twin.spec.errors import BadInput, ComponentMissing
 if TYPE_CHECKING:
     from twin.fleet.world import World
 
-__all__ = ["locked_world", "open_world", "refuse_unusable", "save_world"]
+__all__ = ["guard_target", "locked_world", "open_world", "refuse_unusable", "save_world"]
 
 
 def open_world(target: str) -> World:
@@ -39,6 +39,11 @@ def refuse_unusable(target: str) -> None:
             "there is no such file",
             "make one: twin world new fleet.yaml -o prod.world",
         )
+
+
+def guard_target(target: str) -> str:
+    """The name under which the guard counts for this target: a file's place, since two may bear one name."""
+    return target if target.startswith("kube:") else str(Path(target).resolve())
 
 
 def save_world(target: str, world: World) -> None:

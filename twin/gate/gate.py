@@ -174,7 +174,9 @@ class Gate:
 
     def _check_policy(self, candidate: _Candidate, plan: Plan) -> None:
         started = time.perf_counter()
-        questions = policy_questions(self._production, plan, identity="gate", purpose="rehearse")
+        questions = policy_questions(
+            self._production, plan, identity="gate", purpose="rehearse", live=False, terminations_last_minute=0
+        )
         refusal = next((d.reason for d in map(self._policy.decide, questions) if not d.allow), None)
         result = StageResult(
             stage=StageName.POLICY,

@@ -72,13 +72,15 @@ class PromotionOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promoted:
-    """`exit_code` is the one that `twin promote` would give; `observed_recovery_s` from the first write."""
+    """`exit_code` is the one that `twin promote` would give; `observed_recovery_s` from the first write; `left`:
+    what could not be taken back, and why, each for a human to look at."""
 
     outcome: PromotionOutcome
     reason: str
     exit_code: int
     promotion_id: str = ""
     observed_recovery_s: float | None = None
+    left: tuple[str, ...] = ()
 
 
 class Promoter(Protocol):
@@ -92,6 +94,22 @@ class WriteGuard(Protocol):
 
     def admit(self, *, kind: str, scope: str, pod_terminations: int, now_s: float) -> None:
         """Returns if the write may go ahead. Raises PolicyDenied with the reason."""
+        ...
+
+    def count(self, *, kind: str, scope: str, pod_terminations: int, now_s: float) -> None:
+        """Count what is written without asking: taking back waits for nobody, but others wait for it.
+
+        Raises PolicyDenied if it cannot be counted.
+        """
+        ...
+
+    @property
+    def terminations_max(self) -> int:
+        """The most pod terminations of any minute: what needs more can never be admitted."""
+        ...
+
+    def terminations(self, *, now_s: float) -> int:
+        """Those of the last minute, by all writers of the target. Raises PolicyDenied if it cannot tell."""
         ...
 
     def record(self, *, kind: str, scope: str, ok: bool, now_s: float) -> None:

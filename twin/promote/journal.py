@@ -40,6 +40,7 @@ class Status(StrEnum):
     OPEN = "open"
     DONE = "done"
     ROLLED_BACK = "rolled_back"
+    ROLLED_BACK_IN_PART = "rolled_back_in_part"  # The target refused some of it: a human has to look.
     HELD = "held"
     UNDONE = "undone"
     REFUSED = "refused"
@@ -135,6 +136,13 @@ class Journal:
             "SELECT number, at_s, kind, data FROM entries WHERE promotion = ? ORDER BY number", (promotion,)
         )
         return [Entry(promotion=promotion, number=n, at_s=a, kind=Kind(k), data=json.loads(d)) for n, a, k, d in rows]
+
+    def says(self, promotion: str, kind: Kind) -> bool:
+        """Whether there is such an entry. For looking often: the chain is not checked, as `entries` does."""
+        row = self._db.execute(
+            "SELECT 1 FROM entries WHERE promotion = ? AND kind = ? LIMIT 1", (promotion, kind.value)
+        ).fetchone()
+        return row is not None
 
     def _add(self, promotion: str, at_s: float, kind: Kind, data: Mapping[str, Any]) -> None:
         last = self._db.execute("SELECT number, hash FROM entries ORDER BY number DESC LIMIT 1").fetchone()

@@ -9,14 +9,16 @@ import numpy as np
 
 from policies import Policy
 from twin.change.base import find_drift
+from twin.change.facts import terminations_a_minute
 from twin.change.questions import policy_questions
 from twin.ports.plant import Plant
+from twin.ports.services import WriteGuard
 from twin.promote.watch import let_down_rps
 from twin.receipt import CheckedReceipt, TrustedKeys, check_approvals
 from twin.spec.errors import BaseDrifted, PolicyDenied
 from twin.spec.plan import Plan
 
-__all__ = ["check_preconditions"]
+__all__ = ["check_guard", "check_preconditions", "refuse_by_policy"]
 
 
 def check_preconditions(
@@ -26,6 +28,7 @@ def check_preconditions(
     checked: CheckedReceipt,
     plan: Plan,
     approvals: Sequence[Mapping[str, Any]],
+    guard: WriteGuard,
 ) -> None:
     """Raises BaseDrifted (6), PolicyDenied (5), ApprovalMissing (8). Reads only."""
     receipt = checked.receipt
@@ -33,16 +36,11 @@ def check_preconditions(
         raise BaseDrifted(
             "the receipt is for another target", f"it names {receipt.target}, this is {plant.name}", "verify it here"
         )
-    questions = policy_questions(
-        plant, plan, identity="promoter", purpose="promote",
+    check_guard(plant, plan, guard)
+    refuse_by_policy(
+        plant, policy, plan, guard, identity="promoter", purpose="promote",
         verdict=receipt.outcome.value, evidence_level=receipt.evidence_level.value,
     )  # fmt: skip
-    for question in questions:
-        decision = policy.decide(question)
-        if not decision.allow:
-            raise PolicyDenied(
-                "policy refuses the promotion", decision.reason, "change the plan, or ask for break-glass"
-            )
     check_approvals(checked, approvals, trusted, plant.clock.now_s())
     drift = find_drift(receipt.base, plant.kube)
     if drift:
@@ -50,6 +48,36 @@ def check_preconditions(
             "production drifted since the rehearsal", f"{drift[0].ref}: {drift[0].what}", "verify the change again"
         )
     _check_envelope(plant, checked)
+
+
+def refuse_by_policy(
+    plant: Plant, policy: Policy, plan: Plan, guard: WriteGuard, *, identity: str, purpose: str, **evidence: str
+) -> None:
+    """Ask about every action, with what is true of the target now. Raises PolicyDenied with policy's reason."""
+    used = guard.terminations(now_s=plant.clock.now_s())
+    questions = policy_questions(
+        plant, plan, identity=identity, purpose=purpose, live=plant.live, terminations_last_minute=used, **evidence
+    )
+    for question in questions:
+        decision = policy.decide(question)
+        if not decision.allow:
+            raise PolicyDenied(
+                f"policy refuses to {purpose.replace('_', ' ')}", decision.reason,
+                "change the plan, or ask for break-glass" if purpose == "promote" else "there is no way around it",
+            )  # fmt: skip
+
+
+def check_guard(plant: Plant, plan: Plan, guard: WriteGuard) -> None:
+    """What the guard would refuse half-way must not cost a receipt. Raises PolicyDenied."""
+    now_s = plant.clock.now_s()
+    for action in plan.change.actions:
+        guard.admit(kind=action.kind, scope=action.target, pod_terminations=0, now_s=now_s)
+    pods, most = terminations_a_minute(plan), guard.terminations_max
+    if pods > most:
+        raise PolicyDenied(
+            "the change can never be admitted", f"it ends {pods} pods within a minute, at most {most} are allowed",
+            "split it, or watch its canary for a minute",
+        )  # fmt: skip
 
 
 def _check_envelope(plant: Plant, checked: CheckedReceipt) -> None:

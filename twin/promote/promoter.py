@@ -8,30 +8,39 @@ what was being undone is undone to its end.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from policies import Policy
 from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
-from twin.change.moves import Apply, Move, Watch, make_move, moves_of
+from twin.change.facts import terminations_a_minute, terminations_by_move
+from twin.change.moves import Apply, Hold, Move, Resume, Watch, make_move, moves_of
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
-from twin.promote.preconditions import check_preconditions
+from twin.promote.preconditions import check_guard, check_preconditions, refuse_by_policy
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
 from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
-from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check
-from twin.spec.change import change_digest
-from twin.spec.errors import BadInput, ReceiptInvalid, TwinError
-from twin.spec.fields import path_text
-from twin.spec.plan import PatchStep, Plan, plan_from_json
+from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
+from twin.spec.canonical import plain
+from twin.spec.change import Action, change_digest
+from twin.spec.errors import BadInput, Conflict, NotFound, PolicyDenied, ReceiptInvalid, TwinError
+from twin.spec.fields import get_field, path_text
+from twin.spec.plan import ObjectRef, Plan, plan_from_json
 
 __all__ = ["PromotionService", "ask_to_abort"]
 
 LOOK_S: Final = 15.0
 WORSE_IN_A_ROW: Final = 2
 RECOVERED_RATIO: Final = 0.02
+UNDO_TRIES: Final = 3
+GLASS_S: Final = 600.0
+ROOM_LOOK_S: Final = 5.0
+ROOM_PATIENCE_S: Final = 120.0
+CLOCK_S: Final = 1e-3  # Unix times are floats: a watch that ends within a millisecond is over.
 
 
 @dataclass(slots=True)
@@ -49,15 +58,28 @@ class PromotionService:
     approvals: Sequence[Mapping[str, Any]] = ()
     holder: str = "promoter"
     where: str = ""  # the target's place, so that another one of the same name is not taken for it
-    _consecutive: int = field(default=0, init=False)
     _well_since_s: float | None = field(default=None, init=False)
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
-        """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code."""
+        """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code.
+
+        Idempotent: whoever asks again with the same receipt, because he died before he could write the answer
+        down, gets the answer again. (`attempt` refuses a receipt that is spent, whoever spent it.)
+        """
         try:
-            return self.attempt(receipt)
+            self.recover()
+            known = self.known(receipt)
+            return self.attempt(receipt) if known is None else self._told(known)
         except TwinError as error:
             return Promoted(outcome=PromotionOutcome.REFUSED, reason=str(error), exit_code=error.exit_code)
+
+    def known(self, receipt: Mapping[str, Any]) -> Promotion | None:
+        """The promotion that this receipt was spent on, if it was begun from here and this target knows of it."""
+        target = Target(self.plant)
+        for promotion in reversed(self.journal.promotions(self.plant.name)):
+            if promotion.envelope == receipt and target.progress(promotion.id) != NOTHING:
+                return promotion
+        return None
 
     def attempt(self, receipt: Mapping[str, Any]) -> Promoted:
         """The same, with refusals raised. A run of this very receipt that was cut short is finished or undone."""
@@ -68,11 +90,10 @@ class PromotionService:
         checked = check(receipt, self.trusted, self.plant.clock.now_s())
         Target(self.plant).refuse_spent(checked.digest)
         plan = plan_from_json(checked.receipt.plan)
-        check_preconditions(self.plant, self.policy, self.trusted, checked, plan, self.approvals)
-        for action in plan.change.actions:  # A kill switch or an open breaker must not cost the receipt.
-            self.guard.admit(
-                kind=action.kind, scope=action.target, pod_terminations=0, now_s=self.plant.clock.now_s()
-            )  # fmt: skip
+        check_guard(self.plant, plan, self.guard)
+        self._wait_for_room(terminations_a_minute(plan))
+        checked = check(receipt, self.trusted, self.plant.clock.now_s())
+        check_preconditions(self.plant, self.policy, self.trusted, checked, plan, self.approvals, self.guard)
         return self._begin(receipt, checked, plan)
 
     def recover(self) -> list[Promoted]:
@@ -92,16 +113,17 @@ class PromotionService:
         """Take a finished promotion back, field by field. Raises BadInput for one that is not there to take back."""
         self.recover()
         promotion = self._find(promotion_id)
-        if promotion.status not in (Status.DONE, Status.HELD):
+        if promotion.status not in (Status.DONE, Status.HELD, Status.ROLLED_BACK_IN_PART):
             raise BadInput(
                 f"cannot undo {promotion_id}", f"it is {promotion.status.replace('_', ' ')}: nothing of it is left",
                 f"look: twin promotions show {promotion_id}",
             )  # fmt: skip
         with Target(self.plant).lease(promotion.id):
-            left = self._take_back(promotion.id)
-            self._write(promotion.id, Kind.UNDONE, {"left": left}, status=Status.UNDONE)
-        reason = f"undone; left alone, because somebody changed them since: {', '.join(left)}" if left else "undone"
-        return Promoted(outcome=PromotionOutcome.ROLLED_BACK, reason=reason, exit_code=0, promotion_id=promotion.id)
+            taken = self._take_back(promotion.id)
+            status = Status.ROLLED_BACK_IN_PART if taken.stuck else Status.UNDONE
+            data = {"reason": f"undone{taken.text}", "left": taken.moved, "stuck": taken.stuck}
+            self._write(promotion.id, Kind.UNDONE, data, status=status)
+        return dataclasses.replace(self._told(self._find(promotion.id)), exit_code=9 if taken.stuck else 0)
 
     def abort(self, promotion_id: str) -> Promoted:
         """Roll an open promotion back. One that runs in another process: see `ask_to_abort`. Raises BadInput."""
@@ -111,33 +133,34 @@ class PromotionService:
             return self._roll_back(promotion.id, "aborted by a human")
 
     def break_glass(self, plan: Plan, *, who: str, reason: str) -> Promoted:
-        """Make the plan's moves at once, without evidence. Journalled like a promotion, so that it can be undone.
+        """Make the plan's writes at once, without evidence, canary or watch. Journalled like a promotion, so that
+        it can be undone; what cannot be made, or is not within GLASS_S, is taken back whole.
 
-        Raises TwinError if a move cannot be made; of a saved World nothing is kept then.
+        Hard nets and the guard stand: a kill switch stops a human's writes too, until a human lifts it. Raises
+        PolicyDenied, before anything is written.
         """
         self.recover()
+        plan = dataclasses.replace(plan, strategy=dataclasses.replace(plan.strategy, canary_ratio=0.0))
+        check_guard(self.plant, plan, self.guard)
+        refuse_by_policy(self.plant, self.policy, plan, self.guard, identity="human", purpose="break_glass")
         now_s, change = self.plant.clock.now_s(), change_digest(plan.change)
         promotion = Promotion(
             id=f"glass{len(self.journal.promotions()) + 1}-{change[:8]}", receipt_digest=change, target=self.plant.name,
             status=Status.OPEN, at_s=now_s, envelope={"break_glass": who, "reason": reason},
         )  # fmt: skip
-        target = Target(self.plant)
-        with target.lease(promotion.id):
+        with Target(self.plant).lease(promotion.id):
             self.journal.begin(promotion, where=self.where)
-            try:
-                for number, move in enumerate(moves_of(plan)):
-                    if not isinstance(move, Watch):
-                        told: dict[str, Any] = {"move": number, "what": type(move).__name__, "by": who}
-                        make_move(
-                            self.plant, plan, move, manager=f"break-glass:{who}",
-                            before_write=lambda undo, told=told: self._write(  # type: ignore[misc]
-                                promotion.id, Kind.INTENT, {**told, "undo": undo_to_json(undo)}
-                            ),
-                        )  # fmt: skip
-                    target.set_progress(promotion.id, number + 1)
-            except TwinError as error:
-                self._write(promotion.id, Kind.FINISHED, {"reason": str(error)}, status=Status.REFUSED)
-                raise
+            for number, move in enumerate(moves_of(plan)):
+                if isinstance(move, Watch):
+                    continue
+                try:
+                    if self.plant.clock.now_s() > now_s + GLASS_S:
+                        raise _Stopped(f"the glass is broken for {GLASS_S / 60.0:g} minutes, and they are over")
+                    self._move(promotion.id, plan, number, manager=f"break-glass:{who}", durable=False)
+                except _Stopped as stop:
+                    return self._roll_back(promotion.id, stop.reason)
+                except TwinError as error:
+                    return self._roll_back(promotion.id, str(error), failed=plan)
         self.checkpoint()
         return self._finish(promotion.id, Status.DONE, f"{reason} ({who})", None)
 
@@ -168,9 +191,18 @@ class PromotionService:
         if made == NOTHING:
             return self._finish(promotion.id, Status.ROLLED_BACK, "cut short before anything was written", None)
         with Target(self.plant).lease(promotion.id):
-            kinds = [entry.kind for entry in self.journal.entries(promotion.id)]
-            if made == TAKEN_BACK or Kind.ROLLING_BACK in kinds:
+            entries = self.journal.entries(promotion.id)
+            begun = next((entry.data for entry in entries if entry.kind is Kind.ROLLING_BACK), None)
+            if begun is not None:
+                failed = [(str(kind), str(scope)) for kind, scope in begun.get("failed", ())]
+                return self._carry_back(promotion.id, str(begun["reason"]), failed)
+            if made == TAKEN_BACK:
                 return self._roll_back(promotion.id, "a roll-back that was cut short")
+            found = {Finding(entry.data["finding"]) for entry in entries if entry.kind is Kind.OBSERVED}
+            for finding in (Finding.WORSE, Finding.UNCLEAR):
+                if finding in found:  # It had been judged, and was killed before it could act on that.
+                    plan = plan_from_json(read(promotion.envelope).plan)
+                    return self._judged(promotion.id, finding, plan)
             try:
                 checked = check(promotion.envelope, self.trusted, self.plant.clock.now_s())
                 plan = plan_from_json(checked.receipt.plan)
@@ -181,137 +213,254 @@ class PromotionService:
 
     def _run(self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, *, first: int) -> Promoted:
         started_s = promotion.at_s
-        self._consecutive, self._well_since_s = 0, None
-        unclear = False
-        for number, move in enumerate(moves_of(plan)):
-            if number < first:
-                continue
-            if self._abort_asked(promotion.id):
-                return self._roll_back(promotion.id, "aborted by a human")
+        self._well_since_s = None
+        moves = moves_of(plan)
+        for number in range(first, len(moves)):
             try:
-                self._admit(plan, move)
-                finding = self._make(promotion, checked, plan, move, number, started_s)
+                finding = self._make(promotion, checked, plan, number, started_s)
+            except _Stopped as stop:
+                return self._roll_back(promotion.id, str(stop.reason))
             except TwinError as error:
-                self._record(plan, move, ok=False)
-                return self._roll_back(promotion.id, str(error))
-            self._record(plan, move, ok=True)
-            if finding is Finding.WORSE:
-                return self._roll_back(promotion.id, "users fare worse than predicted")
-            unclear = finding is Finding.UNCLEAR
+                return self._roll_back(promotion.id, str(error), failed=plan)
+            if finding in (Finding.WORSE, Finding.UNCLEAR):
+                return self._judged(promotion.id, finding, plan)
+        try:
+            self._look_for_a_stop(promotion.id, plan, len(moves) - 1)
+        except _Stopped as stop:
+            return self._roll_back(promotion.id, str(stop.reason))
         recovery_s = None if self._well_since_s is None else self._well_since_s - started_s
-        if unclear:
-            return self._finish(promotion.id, Status.HELD, "users fare neither as predicted nor worse", None)
+        self._record(_scopes(plan), ok=True)
         return self._finish(promotion.id, Status.DONE, "as predicted", recovery_s)
 
+    def _judged(self, promotion_id: str, finding: Finding, plan: Plan) -> Promoted:
+        """The end of a promotion whose watch did not show what was predicted.
+
+        Unclear: kept as it is, a canary with its roll-out still held, and a human is asked.
+        """
+        if finding is Finding.WORSE:
+            return self._roll_back(promotion_id, "users fare worse than predicted", failed=plan)
+        return self._finish(promotion_id, Status.HELD, "users fare neither as predicted nor worse", None)
+
     def _make(
-        self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, move: Move, number: int, started_s: float
+        self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, number: int, started_s: float
     ) -> Finding | None:
-        """One move with its journal entries around it."""
-        target = Target(self.plant)
+        """One move with its journal entries around it.
+
+        Raises _Stopped if a human or the guard wants it to end; else TwinError if the move cannot be made.
+        """
+        move = moves_of(plan)[number]
         if isinstance(move, Watch):
-            return self._watch(promotion, checked, move, number, started_s)
-        told: dict[str, Any] = {"move": number, "what": type(move).__name__}
-
-        def before_write(undo: Undo) -> None:
-            self._write(promotion.id, Kind.INTENT, {**told, "undo": undo_to_json(undo)})
-
-        if not isinstance(move, Apply):
-            self._write(promotion.id, Kind.INTENT, told)
-        make_move(self.plant, plan, move, before_write=before_write)
-        target.set_progress(promotion.id, number + 1)
-        self.checkpoint()
-        self._write(promotion.id, Kind.DONE, told)
+            return self._watch(promotion, checked, plan, number, started_s)
+        self._move(promotion.id, plan, number)
         if isinstance(move, Apply):
             self.say(f"applied {plan.steps[move.step].summary}")
         return None
 
+    def _move(self, promotion_id: str, plan: Plan, number: int, *, manager: str = "twin", durable: bool = True) -> None:
+        """Every write is the guard's to allow, holds as well. Not `durable`: kept all at once, at the end."""
+        move = moves_of(plan)[number]
+        self._look_for_a_stop(promotion_id, plan, number, writes=isinstance(move, Apply | Hold | Resume))
+        told: dict[str, Any] = {"move": number, "what": type(move).__name__}
+
+        def before_write(undo: Undo) -> None:
+            self._write(promotion_id, Kind.INTENT, {**told, "undo": undo_to_json(undo)})
+
+        if not isinstance(move, Apply):
+            self._write(promotion_id, Kind.INTENT, {**told, **_held(move)})
+        make_move(
+            self.plant, plan, move, manager=manager, before_write=before_write,
+            while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number),
+        )  # fmt: skip
+        Target(self.plant).set_progress(promotion_id, number + 1)
+        if durable:
+            self.checkpoint()
+        self._write(promotion_id, Kind.DONE, told)
+
     def _watch(
-        self, promotion: Promotion, checked: CheckedReceipt, move: Watch, number: int, started_s: float
+        self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, number: int, started_s: float
     ) -> Finding:
-        """Look every scrape until the watch is over; worse twice in a row ends it."""
-        finding = Finding.UNCLEAR
+        """Look every scrape until the watch is over; worse twice in a row, or on the last look, is worse.
+
+        The finding is written down before the watch counts as made: whoever takes up a promotion that was cut
+        short in between hears of it, and a move that was found to be worse or unclear is never gone past.
+        """
+        move = moves_of(plan)[number]
+        assert isinstance(move, Watch)
+        finding, worse_in_a_row = Finding.UNCLEAR, 0
         end_s = self.plant.clock.now_s() + move.duration_s
-        while self.plant.clock.now_s() < end_s:
-            self.plant.clock.sleep(min(LOOK_S, end_s - self.plant.clock.now_s()))
+        while True:
+            self.plant.clock.sleep(min(LOOK_S, max(end_s - self.plant.clock.now_s(), 0.0)))
+            self._look_for_a_stop(promotion.id, plan, number)
             now_s = self.plant.clock.now_s()
             observed, _ = let_down_rps(self.plant, window_s=LOOK_S + 1.0)
             if worst_let_down_ratio(self.plant, window_s=LOOK_S + 1.0) >= RECOVERED_RATIO:
                 self._well_since_s = None
             elif self._well_since_s is None:
                 self._well_since_s = now_s
-            elapsed_s = now_s - started_s
-            finding = look(observed, checked.receipt.prediction, elapsed_s, canary=move.canary)
-            self._consecutive = self._consecutive + 1 if finding is Finding.WORSE else 0
-            if self._consecutive >= WORSE_IN_A_ROW:
+            finding = look(observed, checked.receipt.prediction, now_s - started_s, canary=move.canary)
+            worse_in_a_row = worse_in_a_row + 1 if finding is Finding.WORSE else 0
+            if worse_in_a_row >= WORSE_IN_A_ROW or now_s >= end_s - CLOCK_S:
                 break
-            finding = Finding.UNCLEAR if finding is Finding.WORSE else finding
-        Target(self.plant).set_progress(promotion.id, number + 1)
-        self.checkpoint()
         self._write(promotion.id, Kind.OBSERVED, {"move": number, "finding": finding.value})
+        if finding is Finding.AS_PREDICTED:
+            Target(self.plant).set_progress(promotion.id, number + 1)
+            self.checkpoint()
         return finding
 
-    def _roll_back(self, promotion_id: str, reason: str) -> Promoted:
-        """Take everything back, at once: no analysis, approval or freeze is waited for."""
-        self._write(promotion_id, Kind.ROLLING_BACK, {"reason": reason})
-        left = self._take_back(promotion_id)
-        return self._finish(promotion_id, Status.ROLLED_BACK, f"{reason}; everything was taken back", None, left=left)
+    def _roll_back(self, promotion_id: str, reason: str, *, failed: Plan | None = None) -> Promoted:
+        """Take everything back, at once: no guard, analysis, approval or freeze is waited for.
 
-    def _take_back(self, promotion_id: str) -> list[str]:
-        """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing."""
-        target, left = Target(self.plant), list[str]()
+        `failed`: the plan, if it was the fix that failed, and not a human or a limit that stopped it.
+        """
+        scopes = () if failed is None else _scopes(failed)
+        self._write(promotion_id, Kind.ROLLING_BACK, {"reason": reason, "failed": [list(scope) for scope in scopes]})
+        return self._carry_back(promotion_id, reason, scopes)
+
+    def _carry_back(self, promotion_id: str, reason: str, failed: Sequence[tuple[str, str]]) -> Promoted:
+        taken = self._take_back(promotion_id)
+        self._record(failed, ok=False)  # Killed here, it is counted twice: better than not at all.
+        status = Status.ROLLED_BACK_IN_PART if taken.stuck else Status.ROLLED_BACK
+        told = taken.text or "; everything was taken back"
+        self.say(f"rolled back: {reason}{told}")
+        return self._finish(promotion_id, status, f"{reason}{told}", None, taken)
+
+    def _take_back(self, promotion_id: str) -> _TakenBack:
+        """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing.
+
+        Each is tried, whatever became of the others: one object that cannot be written must not keep the rest.
+        """
+        target, taken = Target(self.plant), _TakenBack()
         made = target.progress(promotion_id)
         if made == TAKEN_BACK:
-            return left
-        undos = [
-            undo_from_json(entry.data["undo"])
+            return taken
+        intents = [
+            entry.data
             for entry in self.journal.entries(promotion_id)
-            if entry.kind is Kind.INTENT and "undo" in entry.data and entry.data["move"] <= made
+            if entry.kind is Kind.INTENT and entry.data["move"] <= made
         ]
-        for undo in reversed(undos):
-            if undo.ref is not None and tuple(next(iter(undo.fields), ())[:2]) == ("spec", "template"):
-                self._lift_hold(undo)
-            if undo.possible:
-                left += [path_text(path) for path in undo_step(self.plant, undo)]
-        target.set_progress(promotion_id, TAKEN_BACK)  # Saved with the writes: both happened, or neither.
+        stuck = {self._undo_one(undo_from_json(data["undo"]), taken) for data in reversed(intents) if "undo" in data}
+        for ref in {ObjectRef(**data["ref"]): None for data in intents if data["what"] == Hold.__name__}:
+            if ref not in stuck:  # Else what is bad would be rolled out after all.
+                self._tried(str(ref), taken, functools.partial(self._lift_hold, ref))
+        if not taken.stuck:  # Else another try finds it as it is: what was undone is not undone twice.
+            target.set_progress(promotion_id, TAKEN_BACK)  # Saved with the writes: both happened, or neither.
         self.checkpoint()
-        return left
+        return taken
 
-    def _lift_hold(self, undo: Undo) -> None:
-        assert undo.ref is not None
-        if self.plant.kube.get(undo.ref)["spec"].get("paused"):
-            self.plant.kube.patch(undo.ref, {("spec", "paused"): False})
+    def _undo_one(self, undo: Undo, taken: _TakenBack) -> ObjectRef | None:
+        """Returns the object if it could not be put back."""
+        name = str(undo.ref) if undo.ref is not None else f"{undo.operation} {undo.arguments.get('service', '')}"
+
+        def put_back() -> None:
+            self._count_undo(undo)
+            taken.moved += [f"{name} {path_text(path)}" for path in undo_step(self.plant, undo)]
+
+        return None if self._tried(name, taken, put_back) else undo.ref
+
+    def _count_undo(self, undo: Undo) -> None:
+        """Pods that go with what is taken back. Others wait for them; we wait for nobody."""
+        if undo.ref is None:
+            return
+        obj, ended = self.plant.kube.get(undo.ref), 0
+        for path, (ours, before) in undo.fields.items():
+            if get_field(obj, path) != ours:
+                continue
+            if path == ("spec", "replicas"):
+                ended = max(ended, int(ours or 0) - int(1 if before is None else before))  # Unset is 1.
+            elif path[:2] == ("spec", "template"):
+                ended = max(ended, int(obj.get("status", {}).get("updatedReplicas", 0)))
+        try:
+            self.guard.count(
+                kind="take_back", scope=str(undo.ref), pod_terminations=ended, now_s=self.plant.clock.now_s()
+            )
+        except PolicyDenied as error:
+            self.say(str(error))
+
+    def _tried(self, name: str, taken: _TakenBack, write: Callable[[], None]) -> bool:
+        for tries_left in reversed(range(UNDO_TRIES)):
+            try:
+                write()
+                return True
+            except NotFound:
+                taken.moved.append(f"{name}, which is gone")
+                return True
+            except Conflict as error:  # Somebody wrote it in between: look again what is ours.
+                if not tries_left:
+                    taken.stuck.append(f"{name}: {error.why}")
+            except TwinError as error:
+                taken.stuck.append(f"{name}: {error.why}")
+                break
+        return False
+
+    def _lift_hold(self, ref: ObjectRef) -> None:
+        if self.plant.kube.get(ref)["spec"].get("paused"):
+            self.plant.kube.patch(ref, {("spec", "paused"): False})
 
     def _finish(
-        self, promotion_id: str, status: Status, reason: str, recovery_s: float | None, *, left: Sequence[str] = ()
+        self, promotion_id: str, status: Status, reason: str, recovery_s: float | None, taken: _TakenBack | None = None
     ) -> Promoted:
-        self._write(promotion_id, Kind.FINISHED, {"reason": reason, "left": list(left)}, status=status)
+        taken = taken or _TakenBack()
+        data = {"reason": reason, "left": taken.moved, "stuck": taken.stuck, "recovery_s": recovery_s}
+        self._write(promotion_id, Kind.FINISHED, data, status=status)
+        return self._told(self._find(promotion_id))
+
+    def _told(self, promotion: Promotion) -> Promoted:
+        """How a finished promotion ended, by its journal."""
+        ends = [e.data for e in self.journal.entries(promotion.id) if e.kind in (Kind.FINISHED, Kind.UNDONE)]
+        end = ends[-1] if ends else {}
         outcome, code = {
             Status.DONE: (PromotionOutcome.DONE, 0),
             Status.HELD: (PromotionOutcome.HELD, 4),
-        }.get(status, (PromotionOutcome.ROLLED_BACK, 9))
+        }.get(promotion.status, (PromotionOutcome.ROLLED_BACK, 9))
         return Promoted(
-            outcome=outcome, reason=reason, exit_code=code, promotion_id=promotion_id,
-            observed_recovery_s=recovery_s,
+            outcome=outcome, reason=str(end.get("reason", "undone since")), exit_code=code,
+            promotion_id=promotion.id, observed_recovery_s=end.get("recovery_s"), left=tuple(end.get("stuck", ())),
         )  # fmt: skip
 
     # Guard and journal
 
-    def _admit(self, plan: Plan, move: Move) -> None:
-        if isinstance(move, Apply):
-            step = plan.steps[move.step]
-            pods = step.terminates_pods if isinstance(step, PatchStep) else 0
-            action = plan.change.actions[min(move.step, len(plan.change.actions) - 1)]
+    def _look_for_a_stop(self, promotion_id: str, plan: Plan, number: int, *, writes: bool = False) -> None:
+        """Raises _Stopped if somebody asked to abort, or the guard lets nothing be written any more.
+
+        A move that `writes` is admitted with the pods that it terminates; another asks whether it could go on.
+        """
+        if self._abort_asked(promotion_id):
+            raise _Stopped("aborted by a human")
+        action = _action_of(plan, number)
+        pods = terminations_by_move(plan)[number] if writes else 0
+        try:
+            self._wait_for_room(pods, lambda: self._look_for_a_stop(promotion_id, plan, number))
             self.guard.admit(
                 kind=action.kind, scope=action.target, pod_terminations=pods, now_s=self.plant.clock.now_s()
             )
+        except PolicyDenied as error:
+            raise _Stopped(str(error)) from error
 
-    def _record(self, plan: Plan, move: Move, *, ok: bool) -> None:
-        if isinstance(move, Apply):
-            action = plan.change.actions[min(move.step, len(plan.change.actions) - 1)]
-            self.guard.record(kind=action.kind, scope=action.target, ok=ok, now_s=self.plant.clock.now_s())
+    def _wait_for_room(self, pods: int, look: Callable[[], None] = lambda: None) -> None:
+        """A rate slows down; it need not refuse: wait until so many pods may be ended, but not for ever.
+
+        Raises what `look`, called while it waits, raises; PolicyDenied if the guard cannot be asked.
+        """
+        until_s, said = self.plant.clock.now_s() + ROOM_PATIENCE_S, False
+        while pods and self.guard.terminations(now_s=self.plant.clock.now_s()) + pods > self.guard.terminations_max:
+            if self.plant.clock.now_s() >= until_s:
+                return  # Whoever asks next refuses, and says why.
+            if not said:
+                self.say(f"waiting: {pods} pods more would be too many for this minute")
+            said = True
+            self.plant.clock.sleep(ROOM_LOOK_S)
+            look()
+
+    def _record(self, scopes: Sequence[tuple[str, str]], *, ok: bool) -> None:
+        """Tell the guard's breakers how the fix did: once a promotion, by its outcome."""
+        for kind, scope in scopes:
+            try:
+                self.guard.record(kind=kind, scope=scope, ok=ok, now_s=self.plant.clock.now_s())
+            except PolicyDenied as error:  # A guard that cannot be written admits nothing either: no harm can come.
+                self.say(str(error))
 
     def _abort_asked(self, promotion_id: str) -> bool:
-        return any(entry.kind is Kind.ABORT_ASKED for entry in self.journal.entries(promotion_id))
+        return self.journal.says(promotion_id, Kind.ABORT_ASKED)
 
     def _write(self, promotion: str, kind: Kind, data: Mapping[str, Any], *, status: Status | None = None) -> None:
         self.journal.append(promotion, self.plant.clock.now_s(), kind, data, status=status)
@@ -332,8 +481,46 @@ class PromotionService:
         return str(begun.get("where", "")) == self.where
 
 
+@dataclass(slots=True)
+class _TakenBack:
+    """`moved`: left alone, because somebody else changed it since. `stuck`: could not be put back, and why."""
+
+    moved: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        text = f"; could not be taken back: {'; '.join(self.stuck)}" if self.stuck else ""
+        return text + (
+            f"; left alone, because somebody changed it since: {', '.join(self.moved)}" if self.moved else ""
+        )
+
+
+class _Stopped(TwinError):
+    """Somebody or something other than the fix itself wants it to end."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("stopped", reason, "see the journal")
+        self.reason = reason
+
+
+def _action_of(plan: Plan, number: int) -> Action:
+    """The action that a move belongs to: that of the last step applied by then. Every action is one step."""
+    step = max((m.step for m in moves_of(plan)[: number + 1] if isinstance(m, Apply)), default=0)
+    return plan.change.actions[min(step, len(plan.change.actions) - 1)]
+
+
+def _held(move: Move) -> dict[str, Any]:
+    """What lifting a hold needs."""
+    return {"ref": plain(move.ref)} if isinstance(move, Hold) else {}
+
+
+def _scopes(plan: Plan) -> list[tuple[str, str]]:
+    return sorted({(action.kind, action.target) for action in plan.change.actions})
+
+
 def ask_to_abort(journal: Journal, promotion: Promotion, at_s: float) -> None:
-    """Write down that a human wants an open promotion to stop: whoever runs it takes it back at its next move.
+    """Write down that a human wants an open promotion to stop: whoever runs it takes it back at its next look.
 
     Raises BadInput if it is not open.
     """

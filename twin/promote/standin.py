@@ -30,9 +30,14 @@ class ApprovingPromoter:
     approvals_given: int = field(default=0, init=False)
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
-        """Approve as often as the receipt needs, then promote. Refusals come back as REFUSED."""
+        """Approve as often as the receipt needs, then promote. Refusals come back as REFUSED.
+
+        What was begun already was approved then: nobody is asked twice.
+        """
         clock = self.service.plant.clock
         try:
+            if self.service.known(receipt) is not None:
+                return self.service.promote(receipt)
             checked = check(receipt, self.service.trusted, clock.now_s())
             needed = checked.receipt.approvals_needed
             if needed:

@@ -21,6 +21,7 @@ __all__ = ["LEASE_S", "NOTHING", "TAKEN_BACK", "Target"]
 LEASE_S: Final = 3600.0
 NOTHING: Final = -1  # progress of a promotion that the target knows nothing of
 TAKEN_BACK: Final = -2  # progress of one whose writes were all undone
+_TRIES: Final = 3
 _NAMESPACE: Final = "twin-system"
 _SPENT: Final = ObjectRef(kind="ConfigMap", name="twin-receipts", namespace=_NAMESPACE)
 _LEASE: Final = ObjectRef(kind="ConfigMap", name="twin-lease", namespace=_NAMESPACE)
@@ -48,7 +49,13 @@ class Target:
         return int(self._data(_SPENT).get(f"progress.{promotion}", str(NOTHING)))
 
     def set_progress(self, promotion: str, move: int) -> None:
-        self._write(_SPENT, {f"progress.{promotion}": str(move)})
+        """Written whatever else moves: nobody but this promotion writes its progress."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._write(_SPENT, {f"progress.{promotion}": str(move)})
+            except Conflict:
+                if not left:
+                    raise
 
     def holder(self) -> str:
         """Whoever holds the lease, run out or not; empty if nobody does."""

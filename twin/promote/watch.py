@@ -27,9 +27,10 @@ class Finding(StrEnum):
 def let_down_rps(plant: Plant, *, window_s: float = 30.0) -> tuple[float, float]:
     """(users let down a second, users a second) over the last scrapes; NaN without one."""
     bad, rate = _users(plant, window_s)
-    if rate.shape[0] == 0:
+    seen = np.isfinite(bad.sum(axis=1)) & np.isfinite(rate.sum(axis=1))  # A scrape counts whole or not at all.
+    if not seen.any():
         return float("nan"), float("nan")
-    return float(np.nanmean(bad.sum(axis=1))), float(np.nanmean(rate.sum(axis=1)))
+    return float(bad[seen].sum(axis=1).mean()), float(rate[seen].sum(axis=1).mean())
 
 
 def worst_let_down_ratio(plant: Plant, *, window_s: float = 30.0) -> float:

@@ -259,6 +259,24 @@ def test_whatever_breaks_a_human_gets_a_page_that_says_so(broken: str) -> None:
     assert outside.performed == Counter()
 
 
+@pytest.mark.requirement("R19")
+def test_a_rollback_with_a_rest_goes_to_a_human_with_the_command_that_stops_this_agent() -> None:
+    settings = Settings(stop_command="twin takeover --home /srv/agent")
+    context, effects = step(open_context(arrival(), settings), arrival())
+    while effects[0].kind != "page":
+        effect = effects[0]
+        answer: Event = _smooth(effect)
+        if effect.kind == "promote":
+            answer = Promoted(
+                effect_id=effect.id, at_s=600.0, outcome=PromotionOutcome.ROLLED_BACK, reason="worse", exit_code=9,
+                left=("deployment/shop/cart: forbidden",),
+            )  # fmt: skip
+        context, effects = step(context, answer)
+    page = next(e.page for e in effects if isinstance(e, SendPage))
+    assert "not all of it: deployment/shop/cart: forbidden" in page.likely
+    assert page.stop_command == "twin takeover --home /srv/agent"
+
+
 def _smooth(effect: Effect) -> Event:
     """Everything goes well."""
     if isinstance(effect, Diagnose):

@@ -57,7 +57,7 @@ def test_three_failures_in_a_row_open_the_breaker_until_a_human_resets_it(tmp_pa
     path = tmp_path / "guard.db"
     for at_s in (1.0, 2.0, 3.0):
         SqliteWriteGuard(path).record(kind="restart", scope="shop/cart", ok=False, now_s=at_s)
-    guard = SqliteWriteGuard(path)  # Another process, after a restart.
+    guard = SqliteWriteGuard(path, terminations_max=5)  # Another process, after a restart.
     with pytest.raises(PolicyDenied, match="failed 3 times in a row"):
         admit(guard, 0, 1e9)
     guard.record(kind="restart", scope="shop/cart", ok=True, now_s=4.0)  # A straggler's success closes nothing.
@@ -69,9 +69,35 @@ def test_three_failures_in_a_row_open_the_breaker_until_a_human_resets_it(tmp_pa
     admit(guard, 1, 6.0)
 
 
+@pytest.mark.requirement("R10", "R11")
+def test_each_target_has_a_clock_and_a_count_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "guard.db"
+    one, other = (SqliteWriteGuard(path, target=target, terminations_max=5) for target in ("one", "other"))
+    admit(one, 5, 100_000.0)
+    admit(other, 5, 700.0)  # An earlier clock: what happened in another World lies not in this one's future.
+    assert (one.terminations(now_s=100_001.0), other.terminations(now_s=701.0)) == (5, 5)
+    for at_s in (1.0, 2.0, 3.0):
+        one.record(kind="restart", scope="shop/cart", ok=False, now_s=at_s)
+    admit(other, 0, 800.0)
+    with pytest.raises(PolicyDenied, match="failed 3 times in a row"):
+        admit(one, 0, 100_100.0)
+    assert [breaker.target for breaker in other.open_breakers()] == ["one"]
+    one.engage(by="ana", reason="stop", now_s=1.0)
+    with pytest.raises(PolicyDenied, match="kill switch"):
+        admit(other, 0, 801.0)  # The switches are one for all.
+
+
+@pytest.mark.requirement("R10")
+def test_a_guard_that_was_told_no_limit_lets_no_pod_be_ended() -> None:
+    guard = MemoryWriteGuard()
+    admit(guard, 0, 1.0)
+    with pytest.raises(PolicyDenied, match="at most 0"):
+        admit(guard, 1, 1.0)
+
+
 @pytest.mark.requirement("R11")
 def test_a_success_ends_the_row() -> None:
-    guard = MemoryWriteGuard()
+    guard = MemoryWriteGuard(terminations_max=5)
     for ok in (False, False, True, False, False):
         guard.record(kind="restart", scope="shop/cart", ok=ok, now_s=1.0)
     admit(guard, 1, 2.0)
@@ -90,7 +116,7 @@ def test_kill_switch_and_fence_stop_every_write_over_restarts(tmp_path: Path, en
 
 
 def test_the_two_switches_are_released_one_by_one() -> None:
-    guard = MemoryWriteGuard()
+    guard = MemoryWriteGuard(terminations_max=5)
     guard.engage(by="ana", reason="stop", now_s=1.0)
     guard.fence(by="watchdog", reason="hung", now_s=2.0)
     guard.release()
@@ -132,3 +158,17 @@ def test_two_processes_together_get_no_more_than_the_limit(tmp_path: Path) -> No
     for worker in workers:
         worker.join(60)
     assert wins.get(timeout=5) + wins.get(timeout=5) == 10
+
+
+def test_a_file_from_before_there_were_targets_still_stops_everybody(tmp_path: Path) -> None:
+    path = tmp_path / "guard.db"
+    with sqlite3.connect(path) as db:
+        db.execute("create table admissions (at_s real, kind text, scope text, terminations integer)")
+        db.execute("create table breakers (kind text, scope text, failures integer, opened_s real)")
+        db.execute("create table switches (name text primary key, at_s real, by text, reason text)")
+        db.execute("insert into switches values ('kill switch', 1.0, 'ana', 'stop')")
+    guard = SqliteWriteGuard(path, target="prod", terminations_max=5)
+    with pytest.raises(PolicyDenied, match="kill switch"):
+        admit(guard, 1, 2.0)
+    guard.release()
+    admit(guard, 5, 2.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import click
 import pytest
 
+from agent.limits import SqliteWriteGuard
 from twin.cli.commands.verify import verdict_text
+from twin.cli.home import stop_command
 from twin.cli.main import COMMANDS, cli
 from twin.cli.output import complain
 from twin.spec.fault import Fault
@@ -257,3 +260,28 @@ def test_a_verdict_fits_into_a_hundred_columns() -> None:
     assert max(len(line) for line in lines) <= 100
     assert any("0.87  held_slots(shop/orders-db" in line for line in lines)
     assert any("0.10  none of these" in line for line in lines)
+
+
+@pytest.mark.requirement("R19")
+def test_takeover_stops_whom_it_names_and_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "agent's home").mkdir()
+    theirs = SqliteWriteGuard(tmp_path / "agent's home" / "guard.sqlite")
+    assert twin(tmp_path, *shlex.split(stop_command(tmp_path / "agent's home"))[1:]).returncode == 0
+    assert [switch.name for switch in theirs.switches()] == ["kill switch"]
+    assert not (tmp_path / "home" / "guard.sqlite").exists()
+    assert twin(tmp_path, "takeover", "--home", "agent's home", "--release").returncode == 0
+    assert theirs.switches() == ()
+    assert twin(tmp_path, "takeover", "--home", "nowhere").returncode == 2  # A mistyped stop must not look like one.
+
+
+@pytest.mark.requirement("R11")
+def test_a_human_sees_which_breakers_are_open_and_closes_one(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    guard = SqliteWriteGuard(tmp_path / "home" / "guard.sqlite", target=str(tmp_path / "prod.world"))
+    for at_s in (1.0, 2.0, 3.0):
+        guard.record(kind="restart", scope="shop/cart", ok=False, now_s=at_s)
+    assert "restart shop/cart" in twin(tmp_path, "agent", "status").stdout
+    other = twin(tmp_path, "agent", "reset", "restart", "shop/cart", "--prod", "other.world")
+    assert (other.returncode, len(guard.open_breakers())) == (2, 1)
+    assert twin(tmp_path, "agent", "reset", "restart", "shop/cart", "--prod", "prod.world").returncode == 0
+    assert guard.open_breakers() == ()

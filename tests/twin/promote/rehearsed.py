@@ -19,6 +19,7 @@ from twin.change.compile import compile_change
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.gate.receipts import approvals_needed
+from twin.ports.plant import Plant
 from twin.promote.journal import Journal
 from twin.promote.promoter import PromotionService
 from twin.receipt import issue
@@ -30,7 +31,7 @@ from twin.spec.receipt import EvidenceLevel, base_digest
 from twin.spec.units import NS_PER_S
 from twin.spec.verdict import Prediction
 
-__all__ = ["BAD_IMAGE", "GOOD_IMAGE", "TARGET", "UNDO", "Rig", "image_of", "receipt_for"]
+__all__ = ["AS_BAD_AS_NOTHING", "BAD_IMAGE", "GOOD_IMAGE", "TARGET", "UNDO", "Rig", "image_of", "receipt_for"]
 
 TARGET = "prod"
 GOOD_IMAGE, BAD_IMAGE = "cart:v1", "cart:v2"
@@ -96,7 +97,8 @@ class Rig:
     folder: Path
     approvals: tuple[Mapping[str, Any], ...] = ()
     said: list[str] = field(default_factory=list)
-    guard: MemoryWriteGuard = field(default_factory=MemoryWriteGuard)
+    guard: MemoryWriteGuard = field(default_factory=lambda: MemoryWriteGuard(terminations_max=20))
+    through: Callable[[Plant], Plant] = lambda plant: plant
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -126,9 +128,9 @@ class Rig:
 
         journal = _Journal(self.folder / "journal.sqlite", step)
         service = PromotionService(
-            plant=plant_of(world, name=TARGET, writes=True), journal=journal, policy=policy(), trusted=keys().trusted,
-            guard=self.guard, checkpoint=checkpoint, approvals=self.approvals, say=self.said.append,
-            where=str(self.file) if where is None else where,
+            plant=self.through(plant_of(world, name=TARGET, writes=True)), journal=journal, policy=policy(),
+            trusted=keys().trusted, guard=self.guard, checkpoint=checkpoint, approvals=self.approvals,
+            say=self.said.append, where=str(self.file) if where is None else where,
         )  # fmt: skip
         try:
             done = command(service)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.twin.promote.rehearsed import UNDO, Rig, image_of, keys, receipt_for, wounded
+from tests.twin.promote.rehearsed import AS_BAD_AS_NOTHING, TOO_GOOD, UNDO, Rig, image_of, keys, receipt_for, wounded
 from tests.twin.promote.test_crash import Killed, killer, statuses
 from twin.cli.commands.promote import stopped
 from twin.cli.output import Stopped
@@ -22,12 +22,12 @@ from twin.promote.promoter import PromotionService, ask_to_abort
 from twin.promote.target import Target
 from twin.receipt import approve, check
 from twin.spec.change import Action, Change, Risk
-from twin.spec.errors import BadInput, PromoterActive
+from twin.spec.errors import BadInput, PromoterActive, ReceiptInvalid
 from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef
 from twin.spec.receipt import EnvelopeCurve, EnvelopePoint
 from twin.spec.units import NS_PER_S
-from twin.spec.verdict import Outcome
+from twin.spec.verdict import Outcome, Prediction
 
 CART = ObjectRef(kind="Deployment", namespace="shop", name="cart")
 HIGH_RISK = dataclasses.replace(UNDO, risk=Risk.HIGH)
@@ -91,12 +91,32 @@ def test_two_humans_let_a_high_risk_through_and_one_does_not(rig: Rig) -> None:
 
 def test_a_receipt_is_spent_by_its_promotion_even_for_another_journal(rig: Rig) -> None:
     receipt = receipt_for()
-    assert rig.run(lambda service: service.promote(receipt)).exit_code == 0
-    assert rig.run(lambda service: service.promote(receipt)).exit_code == 7
+    done = rig.run(lambda service: service.promote(receipt))
+    assert done.exit_code == 0
+    with pytest.raises(ReceiptInvalid, match=f"spent by promotion {done.promotion_id}"):
+        rig.run(lambda service: service.attempt(receipt))
     elsewhere = Rig(rig.folder.parent / "second-laptop")
     shutil.copy(rig.file, elsewhere.file)
     done = elsewhere.run(lambda service: service.promote(receipt))
     assert (done.exit_code, "spent" in done.reason) == (7, True)
+
+
+@pytest.mark.requirement("R2")
+@pytest.mark.parametrize("prediction", [AS_BAD_AS_NOTHING, TOO_GOOD], ids=["done", "rolled back"])
+def test_whoever_asks_again_with_one_receipt_gets_the_same_answer(rig: Rig, prediction: Prediction) -> None:
+    receipt = receipt_for(prediction=prediction)
+    done = rig.run(lambda service: service.promote(receipt))
+    after = rig.file.read_bytes()
+    assert rig.run(lambda service: service.promote(receipt)) == done
+    edited(rig, lambda world: world.run_for(1000 * NS_PER_S))  # Long expired; the answer is the same.
+    assert rig.run(lambda service: service.promote(receipt)) == done
+    rig.file.write_bytes(after)
+    if done.exit_code == 0:
+        rig.run(lambda service: service.undo(done.promotion_id))
+        again = rig.run(lambda service: service.promote(receipt))
+        assert (again.outcome, again.promotion_id) == (PromotionOutcome.ROLLED_BACK, done.promotion_id)
+    rig.file.write_bytes(wounded())  # A copy of before knows nothing of it: there, nothing was promoted.
+    assert rig.run(lambda service: service.promote(receipt)).promotion_id != done.promotion_id
 
 
 def test_a_held_lease_keeps_a_second_promoter_out(rig: Rig) -> None:
@@ -175,7 +195,7 @@ def test_two_changes_of_one_second_break_the_glass_under_two_names(rig: Rig) -> 
         rig.run(lambda service, change=change: service.break_glass(rig.plan(change), who="ana", reason="fire"))
     assert len({p.id for p in rig.journal().promotions()}) == 2
     kinds = [entry.kind for entry in rig.journal().entries(rig.journal().promotions()[0].id)]
-    assert kinds == [Kind.BEGUN, Kind.INTENT, Kind.FINISHED]
+    assert kinds == [Kind.BEGUN, Kind.INTENT, Kind.DONE, Kind.FINISHED]
 
 
 def test_ctrl_c_says_how_far_the_promotion_came_and_both_ways_on(rig: Rig) -> None:

@@ -50,8 +50,33 @@ def status(as_json: bool) -> None:
     from twin.promote.journal import Journal, Status
     from twin.spec.canonical import plain
 
-    switches = plain(SqliteWriteGuard(home() / "guard.sqlite").switches())
+    guard = SqliteWriteGuard(home() / "guard.sqlite")
+    switches, breakers = plain(guard.switches()), plain(guard.open_breakers())
     open_ones = [p.id for p in Journal(journal_path()).promotions() if p.status is Status.OPEN]
     lines = [f"stopped    {s['name']}: {s['reason']} (by {s['by']})" for s in switches] or ["writes     allowed"]
+    lines += [
+        f"broken     {b['kind']} {b['scope']} of {b['target']}: failed {b['failures']} times in a row" for b in breakers
+    ]
     lines.append(f"under way  {', '.join(open_ones) or 'nothing'}")
-    emit(as_json, {"switches": switches, "open": open_ones}, "\n".join(lines))
+    emit(as_json, {"switches": switches, "breakers": breakers, "open": open_ones}, "\n".join(lines))
+
+
+@command.command("reset")
+@click.argument("kind")
+@click.argument("scope")
+@click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def reset(kind: str, scope: str, prod: str, as_json: bool) -> None:
+    """Close the breaker of a kind of action (rollout_undo) in a scope (shop/cart), once you know why it failed."""
+    from agent.limits.guard import SqliteWriteGuard
+    from twin.cli.home import home
+    from twin.cli.targets import guard_target
+    from twin.spec.errors import BadInput
+
+    guard = SqliteWriteGuard(home() / "guard.sqlite", target=guard_target(prod))
+    broken = [(b.kind, b.scope) for b in guard.open_breakers() if b.target == guard_target(prod)]
+    if (kind, scope) not in broken:
+        known = ", ".join(" ".join(one) for one in broken) or "none"
+        raise BadInput(f"no breaker of {kind} {scope} is open", f"open on {prod}: {known}", "twin agent status")
+    guard.reset(kind=kind, scope=scope)
+    emit(as_json, {"kind": kind, "scope": scope, "open": False}, f"closed: {kind} {scope} may be tried again")

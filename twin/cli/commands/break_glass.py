@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from twin.cli.output import emit
+from twin.cli.output import complain, emit
 
 __all__ = ["command"]
 
@@ -20,12 +20,10 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) -> None:
     """Apply a change at once, without rehearsal, receipt or canary. Never what a hard safety net forbids."""
-    import policies
     from agent.pager import ConsoleSink, FileSink, Pager
     from twin.change.compile import compile_change
-    from twin.change.questions import policy_questions
     from twin.cli.commands.promote import service_for
-    from twin.cli.home import home
+    from twin.cli.home import home, stop_command
     from twin.cli.targets import locked_world
     from twin.receipt import is_agent
     from twin.spec.change import action_text
@@ -40,21 +38,23 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
         service = service_for(prod, world)
         plant = service.plant
         plan = compile_change(change, plant.kube, at_s=plant.clock.now_s())
-        policy = policies.load()
-        for question in policy_questions(plant, plan, identity="human", purpose="break_glass"):
-            decision = policy.decide(question)
-            if not decision.allow:
-                raise PolicyDenied("a hard net stands", decision.reason, "there is no way around it from here")
         now_s = plant.clock.now_s()
         done = service.break_glass(plan, who=who, reason=reason)
         service.checkpoint()
     what = ", ".join(action_text(action) for action in change.actions)
+    written = not done.exit_code
     page = Page(
         id=done.promotion_id, incident="", at_s=now_s, impact=f"{who} broke the glass on {plant.name}: {what}",
-        likely=reason, tried=what, in_flight="none", next_command=f"twin promotions show {done.promotion_id}",
+        likely=reason, tried=what if written else f"{what}: {done.reason}", in_flight="; ".join(done.left) or "none",
+        next_command=f"twin promotions show {done.promotion_id}",
+        stop_command=stop_command(home()),
     )  # fmt: skip
     pager = Pager(home() / "outbox.sqlite", [FileSink(home() / "pages.txt"), *([] if as_json else [ConsoleSink()])])
     pager.page(page, now_s=time.time())  # noqa: TID251 - the edge: the pager's own clock
+    if not written:
+        next_step = f"look: twin promotions show {done.promotion_id}"
+        complain(as_json, f"rolled back: {done.promotion_id}", done.reason, next_step, done.exit_code)
+        raise click.exceptions.Exit(done.exit_code)
     emit(
         as_json,
         {"promotion": done.promotion_id},

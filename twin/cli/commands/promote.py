@@ -47,6 +47,8 @@ def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: 
         next_step = f"look: twin promotions show {done.promotion_id}"
         if done.outcome == "held":
             next_step += f"; then leave it, or: twin promotions undo {done.promotion_id} --prod {prod}"
+        if done.left:
+            next_step += f"; mend what is in the way, then: twin promotions undo {done.promotion_id} --prod {prod}"
         complain(as_json, what, done.reason, next_step, done.exit_code)
     if as_json or not done.exit_code:
         recovered = f", users well after {done.observed_recovery_s:.0f} s" if done.observed_recovery_s else ""
@@ -81,20 +83,23 @@ def service_for(
     import policies
     from agent.limits.guard import SqliteWriteGuard
     from twin.cli.home import home, journal_path, trusted_folder
-    from twin.cli.targets import save_world
+    from twin.cli.targets import guard_target, save_world
     from twin.fleet.plant import plant_of
     from twin.promote.journal import Journal
     from twin.promote.promoter import PromotionService
     from twin.receipt import load_trusted_keys
 
+    policy, where = policies.load(), guard_target(prod)
     return PromotionService(
         plant=plant_of(world, name=Path(prod).stem, writes=True),
         journal=Journal(journal_path()),
-        policy=policies.load(),
+        policy=policy,
         trusted=load_trusted_keys(trusted_folder()),
-        guard=SqliteWriteGuard(home() / "guard.sqlite"),
+        guard=SqliteWriteGuard(
+            home() / "guard.sqlite", target=where, terminations_max=policy.pod_terminations_per_minute_max
+        ),
         checkpoint=lambda: save_world(prod, world),
         approvals=approvals or [],
         say=say,
-        where=str(Path(prod).resolve()),
+        where=where,
     )

@@ -86,7 +86,7 @@ def _take_back(promotion_id: str, prod: str, as_json: bool, *, abort: bool) -> N
         _ask_to_abort(promotion_id, prod, as_json)
         return
     emit(as_json, {"outcome": str(done.outcome), "reason": done.reason}, f"{promotion_id}: {done.reason}")
-    raise click.exceptions.Exit(0 if done.exit_code == 9 else done.exit_code)
+    raise click.exceptions.Exit(0 if done.exit_code == 9 and not done.left else done.exit_code)
 
 
 def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:
@@ -105,5 +105,5 @@ def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:
             f"there is no promotion {promotion_id}", "the journal has none of that id", "twin promotions list"
         )
     ask_to_abort(journal, promotion, plant_of(open_world(prod)).clock.now_s())
-    reason = "asked to stop; its promoter takes it back before its next move"
+    reason = "asked to stop; its promoter takes it back at its next look"
     emit(as_json, {"outcome": "asked", "reason": reason}, f"{promotion_id}: {reason}")

@@ -13,6 +13,7 @@ from typing import Final
 
 import policies
 from agent.brains.offline import OfflineBrain
+from agent.core.context import Settings as AgentSettings
 from agent.driver import Driver, Episode, Services
 from agent.knowledge import Knowledge, load_folder
 from agent.limits.guard import SqliteWriteGuard
@@ -20,6 +21,7 @@ from agent.pager import FileSink, Pager
 from agent.room import SqliteRoom
 from agent.telemetry.trace import IncidentTracer, JsonlExporter
 from chaos.catalogue import compile_fault
+from twin.cli.home import stop_command
 from twin.cli.output import StageProgress
 from twin.fit.calibration import Calibration, calibrate
 from twin.fit.observe import observe
@@ -119,7 +121,11 @@ class Stage:
             journal=Journal(home / "journal.sqlite"),
             policy=self.policy,
             trusted=load_trusted_keys(home / "trusted"),
-            guard=SqliteWriteGuard(home / "guard.sqlite"),
+            guard=SqliteWriteGuard(
+                home / "guard.sqlite",
+                target="production",
+                terminations_max=self.policy.pod_terminations_per_minute_max,
+            ),
             holder="demo",
         )
         approver = ("demo-approver", load_signer(home / "approver.key"))
@@ -135,7 +141,8 @@ class Stage:
             room=SqliteRoom(home / "room.sqlite"),
             observe=tracer.observe,
         )
-        return Driver(services), verifier
+        settings = AgentSettings(gated=True, stop_command=stop_command(home))
+        return Driver(services, settings=settings), verifier
 
 
 def _since(episode: Episode, before: Episode) -> Episode:

@@ -26,6 +26,11 @@ class WorldPlant:
         return self._name
 
     @property
+    def live(self) -> bool:
+        """A World has no users who could be hurt."""
+        return False
+
+    @property
     def kube(self) -> WorldKubeApi:
         return self._kube
 

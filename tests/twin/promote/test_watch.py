@@ -1,0 +1,106 @@
+"""A promotion is watched: what cannot be judged is held for a human, what is worse is taken back, for good."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scenarios.lens import ComposedPlant
+from tests.twin.promote.rehearsed import BAD_IMAGE, TOO_GOOD, UNDO, Rig, image_of, receipt_for
+from tests.twin.promote.test_crash import Killed
+from twin.ports.plant import EdgeId, Metric, Plant, Series
+from twin.ports.services import PromotionOutcome
+from twin.promote.journal import Kind, Status
+from twin.spec.change import Action
+from twin.spec.plan import ObjectRef
+
+CART = ObjectRef(kind="Deployment", namespace="shop", name="cart")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path / "rig")
+
+
+class Blind:
+    """Telemetry that shows nothing of users while the roll-out is held."""
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plant.telemetry, name)
+
+    def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
+        seen = self._plant.telemetry.edge_series(metric, edges, start_s=start_s, end_s=end_s)
+        held = self._plant.kube.get(CART)["spec"].get("paused")
+        return Series(seen.times_s, seen.values * np.nan) if held else seen
+
+
+def blinded(plant: Plant) -> Plant:
+    return ComposedPlant(
+        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Blind(plant), clock=plant.clock, live=plant.live,
+    )  # fmt: skip
+
+
+def told(rig: Rig) -> list[tuple[Kind, Any]]:
+    """The last promotion's journal: kinds of entries, with the move or the finding."""
+    entries = rig.journal().entries(rig.journal().promotions()[-1].id)
+    return [(entry.kind, entry.data.get("what", entry.data.get("finding"))) for entry in entries]
+
+
+@pytest.mark.requirement("R22")
+def test_a_canary_that_cannot_be_judged_is_held_as_it_is_for_a_human(rig: Rig) -> None:
+    rig.through = blinded
+    done = rig.run(lambda service: service.promote(receipt_for()))
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.HELD, 4), done.reason
+    assert [p.status for p in rig.journal().promotions()] == [Status.HELD]
+    assert (Kind.INTENT, "Resume") not in told(rig)
+    assert rig.world().state.paused.any()
+    rig.run(lambda service: service.undo(done.promotion_id))
+    assert image_of(rig.world()) == BAD_IMAGE
+    assert not rig.world().state.paused.any()
+
+
+def test_worse_on_the_only_look_at_a_canary_takes_it_back_before_the_rest_is_touched(rig: Rig) -> None:
+    assert UNDO.strategy.watch_s == 15.0  # one look
+    done = rig.run(lambda service: service.promote(receipt_for(prediction=TOO_GOOD)))
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.ROLLED_BACK, 9)
+    assert told(rig).count((Kind.OBSERVED, "worse")) == 1
+    assert (Kind.INTENT, "Resume") not in told(rig)
+    assert image_of(rig.world()) == BAD_IMAGE
+
+
+@pytest.mark.requirement("R2", "R22")
+@pytest.mark.parametrize("unclear", [False, True], ids=["worse", "unclear"])
+def test_a_promoter_killed_right_after_it_judged_a_canary_is_followed_by_one_that_heeds_it(
+    rig: Rig, unclear: bool
+) -> None:
+    receipt = receipt_for() if unclear else receipt_for(prediction=TOO_GOOD)
+    rig.through = blinded if unclear else rig.through
+
+    def kill(name: str) -> None:
+        if name == "after observed":
+            raise Killed(name)
+
+    with pytest.raises(Killed):
+        rig.run(lambda service: service.attempt(receipt), step=kill)
+    rig.through = lambda plant: plant  # All is seen again, and whatever it was has passed.
+    done = rig.run(lambda service: service.attempt(receipt))
+    assert done.outcome is (PromotionOutcome.HELD if unclear else PromotionOutcome.ROLLED_BACK), done.reason
+    assert told(rig).count((Kind.OBSERVED, "unclear" if unclear else "worse")) == 1
+    assert (Kind.INTENT, "Resume") not in told(rig)
+
+
+def test_a_settling_that_nobody_could_see_is_held_too(rig: Rig) -> None:
+    rig.through = blinded
+    change = dataclasses.replace(
+        UNDO, actions=(Action(kind="rollout_pause", target="shop/cart"),)
+    )  # No roll-out, so no canary: what is watched is the end.
+    done = rig.run(lambda service: service.promote(receipt_for(change)))
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.HELD, 4), done.reason
