@@ -27,6 +27,7 @@ from policies import Policy, load
 from tests.agent.support import UngatedWriter
 from tests.small_shop import small_shop
 from tests.twin.promote.rehearsed import keys
+from twin.fit.observe import observe as twin_of
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.gate.gate import Evidence, Gate
@@ -78,7 +79,9 @@ def play(
 ) -> Played:
     world = a_world(*faults)
     plant, writer = plant_of(world), UngatedWriter(world)
-    gate = Gate(world.fleet, plant, _policy(), settings=GateSettings(replications=8), issue=_issue) if gated else None
+    gate = (
+        Gate(observe(plant), plant, _policy(), settings=GateSettings(replications=8), issue=_issue) if gated else None
+    )
     knowledge, pager, room = Knowledge(load_folder(KNOWLEDGE)), Pager(":memory:", []), MemoryRoom()
     services = Services(
         plant=plant, brain=brain or OfflineBrain(), promoter=writer, pager=pager, verifier=gate, knowledge=knowledge,
@@ -233,6 +236,7 @@ def test_a_worker_that_is_killed_is_followed_by_another_that_writes_nothing_twic
     """With the real gate and promoter: both are killed, and the promoter answers whoever asks again."""
     world = a_world("bad_rollout(shop/cart)")
     plant = plant_of(world)
+    twin = twin_of(plant)
     end_s = plant.clock.now_s() + 600.0
 
     def worker(moment_of_death: str) -> tuple[Driver, ApprovingPromoter]:
@@ -240,9 +244,7 @@ def test_a_worker_that_is_killed_is_followed_by_another_that_writes_nothing_twic
             if moment == moment_of_death:
                 raise Killed
 
-        issue = receipt_issuer(
-            plant, world.fleet, keys().gate, policy_revision=_policy().revision, median_error_ratio=None
-        )
+        issue = receipt_issuer(plant, twin, keys().gate, policy_revision=_policy().revision, median_error_ratio=None)
         service = PromotionService(
             plant=plant_of(world, writes=True), journal=Journal(tmp_path / "journal.sqlite"), policy=_policy(),
             trusted=keys().trusted, guard=SqliteWriteGuard(tmp_path / "guard.sqlite", terminations_max=5),
@@ -252,7 +254,7 @@ def test_a_worker_that_is_killed_is_followed_by_another_that_writes_nothing_twic
         services = Services(
             plant=plant, brain=OfflineBrain(), promoter=promoter, room=SqliteRoom(tmp_path / "rooms.db"),
             pager=Pager(tmp_path / "pages.db", []), observe=lambda moment: look(moment.kind),
-            verifier=Gate(world.fleet, plant, _policy(), settings=GateSettings(replications=8), issue=issue),
+            verifier=Gate(twin, plant, _policy(), settings=GateSettings(replications=16), issue=issue),
         )  # fmt: skip
         return Driver(services), promoter
 
