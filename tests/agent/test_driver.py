@@ -80,7 +80,7 @@ def play(
     world = a_world(*faults)
     plant, writer = plant_of(world), UngatedWriter(world)
     gate = (
-        Gate(observe(plant), plant, _policy(), settings=GateSettings(replications=8), issue=_issue) if gated else None
+        Gate(twin_of(plant), plant, _policy(), settings=GateSettings(replications=8), issue=_issue) if gated else None
     )
     knowledge, pager, room = Knowledge(load_folder(KNOWLEDGE)), Pager(":memory:", []), MemoryRoom()
     services = Services(
