@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+import numpy as np
+
 from chaos.catalogue import fault_types
 from policies import Policy
 from twin.change.base import base_of
@@ -22,7 +24,7 @@ from twin.change.questions import policy_questions
 from twin.fit.reproduce import Reproduction, Scene, reproduce, set_scene
 from twin.fleet.world import World
 from twin.gate.judge import Judgement, judge
-from twin.gate.rehearsal import HORIZON_S, rehearse, usual_ratios
+from twin.gate.rehearsal import HORIZON_S, rehearse, user_journeys
 from twin.gate.rivals import rivals_of
 from twin.gate.shadow import rehearse_mechanics
 from twin.ports.plant import Plant
@@ -272,9 +274,10 @@ class Gate:
         )  # fmt: skip
         wall_s = time.perf_counter() - started
         services = [service.id for service in scene.fleet.services]
-        usual = usual_ratios(scene.fleet, scene.usual)
+        journeys = user_journeys(scene.fleet)
+        usual = np.array([scene.usual.get(journey, 0.0) for journey in journeys])
         for candidate, arms in zip(candidates, rehearsal.arms, strict=True):
-            found = judge(services, rehearsal.nothing, arms, usual=usual)
+            found = judge(services, rehearsal.nothing, arms, usual=usual, journeys=journeys)
             _settle(candidate, found, role=role, reproduced=reproduced, wall_s=wall_s)
             candidate.seeds.append(replications[0])
 

@@ -56,8 +56,16 @@ class Judgement:
     unseen: str
 
 
-def judge(services: Sequence[ServiceId], nothing: Sequence[Arm], change: Sequence[Arm], *, usual: F64) -> Judgement:
-    """Compare paired arms. `usual`: share of users let down while all is well, by journey (J,)."""
+def judge(
+    services: Sequence[ServiceId],
+    nothing: Sequence[Arm],
+    change: Sequence[Arm],
+    *,
+    usual: F64,
+    journeys: Sequence[str] = (),
+) -> Judgement:
+    """Compare paired arms. `usual`: share of users let down while all is well, by journey (J,), and `journeys` their
+    names, for those who will compare the prediction with production."""
     count = len(nothing)
     unseen = _unseen(nothing, change)
     if unseen:  # Nothing can be counted; the intervals stay as wide as they are without a run.
@@ -77,7 +85,7 @@ def judge(services: Sequence[ServiceId], nothing: Sequence[Arm], change: Sequenc
         replications=count,
         harmed=_ranked(services, nothing, change, sign=1.0) if count else (),
         helped=_ranked(services, nothing, change, sign=-1.0) if count else (),
-        prediction=prediction_of(nothing, change, changed) if count else Prediction(),
+        prediction=prediction_of(nothing, change, changed, journeys) if count else Prediction(),
         sessions_lost=max((arm.sessions_lost for arm in change), default=0),
         dropped=max((arm.dropped for arm in change), default=0),
         errors=tuple(dict.fromkeys(arm.error for arm in change if arm.error)),
@@ -160,7 +168,9 @@ def _ranked(
     return tuple(found)
 
 
-def prediction_of(nothing: Sequence[Arm], change: Sequence[Arm], recoveries: Sequence[float | None]) -> Prediction:
+def prediction_of(
+    nothing: Sequence[Arm], change: Sequence[Arm], recoveries: Sequence[float | None], journeys: Sequence[str] = ()
+) -> Prediction:
     """Users let down a second over time, with and without; recovery's median and 10th to 90th percentile."""
     without = np.array([arm.let_down.sum(axis=1) for arm in nothing])
     with_change = np.array([arm.let_down.sum(axis=1) for arm in change])
@@ -179,6 +189,7 @@ def prediction_of(nothing: Sequence[Arm], change: Sequence[Arm], recoveries: Seq
         change_low_rps=_row(np.quantile(with_change, 0.1, axis=0)),
         change_high_rps=_row(np.quantile(with_change, 0.9, axis=0)),
         recovery_s=recovery,
+        journeys=tuple(journeys),
     )
 
 

@@ -7,7 +7,7 @@ nothing and one arm a plan under the same noise. So the difference of two arms i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ from twin.spec.ids import JourneyName
 from twin.spec.plan import Plan
 from twin.spec.units import NS_PER_S, ns
 
-__all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse", "usual_ratios"]
+__all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse", "user_journeys"]
 
 F64 = NDArray[np.float64]
 HORIZON_S: Final = 600.0
@@ -185,6 +185,6 @@ def _user_rows(fleet: Fleet) -> list[int]:
     return [row for row, journey in enumerate(fleet.journeys) if is_user(journey)]
 
 
-def usual_ratios(fleet: Fleet, usual: Mapping[JourneyName, float]) -> F64:
-    """`usual` by journey in the order of an Arm's columns, (J,); 0 for a journey that was never seen to fail."""
-    return np.array([usual.get(fleet.journeys[row].name, 0.0) for row in _user_rows(fleet)], dtype=np.float64)
+def user_journeys(fleet: Fleet) -> tuple[JourneyName, ...]:
+    """People's journeys, in the order of an Arm's columns (J,)."""
+    return tuple(fleet.journeys[row].name for row in _user_rows(fleet))

@@ -83,7 +83,13 @@ def check_guard(plant: Plant, plan: Plan, guard: WriteGuard) -> None:
 def _check_envelope(plant: Plant, checked: CheckedReceipt) -> None:
     """Production must still be on the course that was predicted for doing nothing."""
     receipt = checked.receipt
-    observed, _ = let_down_rps(plant)
+    if not receipt.symptom_envelope:
+        raise BaseDrifted(
+            "nobody can tell whether this is the incident that was rehearsed",
+            "the receipt says nothing of the course that was expected",
+            "verify the change again",
+        )
+    observed, _ = let_down_rps(plant, receipt.prediction.journeys)
     elapsed_s = plant.clock.now_s() - receipt.issued_s
     for curve in receipt.symptom_envelope:
         times = [point.t_s for point in curve.points]

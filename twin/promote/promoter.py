@@ -292,12 +292,13 @@ class PromotionService:
             self.plant.clock.sleep(min(LOOK_S, max(end_s - self.plant.clock.now_s(), 0.0)))
             self._look_for_a_stop(promotion.id, plan, number)
             now_s = self.plant.clock.now_s()
-            observed, _ = let_down_rps(self.plant, window_s=LOOK_S + 1.0)
-            if worst_let_down_ratio(self.plant, window_s=LOOK_S + 1.0) >= RECOVERED_RATIO:
+            prediction = checked.receipt.prediction
+            observed, _ = let_down_rps(self.plant, prediction.journeys, window_s=LOOK_S + 1.0)
+            if worst_let_down_ratio(self.plant, prediction.journeys, window_s=LOOK_S + 1.0) >= RECOVERED_RATIO:
                 self._well_since_s = None
             elif self._well_since_s is None:
                 self._well_since_s = now_s
-            finding = look(observed, checked.receipt.prediction, now_s - started_s, canary=move.canary)
+            finding = look(observed, prediction, now_s - started_s, canary=move.canary)
             worse_in_a_row = worse_in_a_row + 1 if finding is Finding.WORSE else 0
             if worse_in_a_row >= WORSE_IN_A_ROW or now_s >= end_s - CLOCK_S:
                 break

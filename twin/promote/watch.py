@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -24,28 +25,34 @@ class Finding(StrEnum):
     WORSE = "worse"
 
 
-def let_down_rps(plant: Plant, *, window_s: float = 30.0) -> tuple[float, float]:
-    """(users let down a second, users a second) over the last scrapes; NaN without one."""
-    bad, rate = _users(plant, window_s)
+def let_down_rps(plant: Plant, journeys: Sequence[str], *, window_s: float = 30.0) -> tuple[float, float]:
+    """(users let down a second, users a second) of these journeys over the last scrapes; NaN without one. No journeys:
+    all of them."""
+    bad, rate = _users(plant, journeys, window_s)
     seen = np.isfinite(bad.sum(axis=1)) & np.isfinite(rate.sum(axis=1))  # A scrape counts whole or not at all.
     if not seen.any():
         return float("nan"), float("nan")
     return float(bad[seen].sum(axis=1).mean()), float(rate[seen].sum(axis=1).mean())
 
 
-def worst_let_down_ratio(plant: Plant, *, window_s: float = 30.0) -> float:
-    """Share of users let down on the journey that fares worst; 1.0 if nothing was measured: unseen is not well."""
-    bad, rate = _users(plant, window_s)
+def worst_let_down_ratio(plant: Plant, journeys: Sequence[str], *, window_s: float = 30.0) -> float:
+    """Share of users let down on the journey of these that fares worst; 1.0 if nothing was measured: unseen is not
+    well."""
+    bad, rate = _users(plant, journeys, window_s)
     total, let_down = np.nansum(rate, axis=0), np.nansum(bad, axis=0)
     if not total.size or not total.any():
         return 1.0
     return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max())
 
 
-def _users(plant: Plant, window_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _users(plant: Plant, journeys: Sequence[str], window_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Users let down a second, and users a second, by scrape and journey: (T, J) both."""
     now_s = plant.clock.now_s()
-    edges = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
+    edges = [
+        edge.id
+        for edge in plant.telemetry.edges()
+        if edge.id.caller == "user" and (not journeys or edge.id.caller_operation in journeys)
+    ]
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, edges, start_s=now_s - window_s, end_s=now_s).values
     bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, edges, start_s=now_s - window_s, end_s=now_s).values
     return rate * bad, rate

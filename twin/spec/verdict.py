@@ -101,7 +101,8 @@ class Prediction:
     """How the incident is expected to go on: users let down a second, with and without the change.
 
     Series share `times_s` (seconds after the change starts); bands are the 10th and 90th percentile over
-    replications. `recovery_s` None: still down at the horizon in most replications.
+    replications. `recovery_s` None: still down at the horizon in most replications. `journeys`: whose users are
+    counted, those that the incident can reach; empty: all. Trouble elsewhere is another incident's.
     """
 
     times_s: tuple[float, ...] = ()
@@ -112,6 +113,7 @@ class Prediction:
     change_low_rps: tuple[float, ...] = ()
     change_high_rps: tuple[float, ...] = ()
     recovery_s: Interval | None = None
+    journeys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,9 @@ from twin.receipt import issue
 from twin.spec.canonical import plain
 from twin.spec.change import Action, Change, Strategy
 from twin.spec.fault import parse_fault
+from twin.spec.ids import ServiceId
 from twin.spec.plan import Plan, plan_digest, plan_to_json
-from twin.spec.receipt import EvidenceLevel, base_digest
+from twin.spec.receipt import EnvelopeCurve, EnvelopePoint, EvidenceLevel, base_digest
 from twin.spec.units import NS_PER_S
 from twin.spec.verdict import Prediction
 
@@ -44,6 +45,13 @@ AS_BAD_AS_NOTHING = Prediction(
     change_rps=(0.0, 0.0), change_low_rps=(0.0, 0.0), change_high_rps=(500.0, 500.0),
 )  # fmt: skip
 TOO_GOOD = dataclasses.replace(AS_BAD_AS_NOTHING, nothing_high_rps=(0.0, 0.0), change_high_rps=(0.0, 0.0))
+
+ANY_COURSE = (
+    EnvelopeCurve(
+        service=ServiceId("users"), metric="let_down_rps",
+        points=(EnvelopePoint(t_s=0.0, low=0.0, high=1e6), EnvelopePoint(t_s=900.0, low=0.0, high=1e6)),
+    ),
+)  # fmt: skip
 
 
 @functools.cache
@@ -79,7 +87,7 @@ def receipt_for(
         plan_digest=plan_digest(plan), change=plain(change), plan=plan_to_json(plan), base=base,
         base_digest=base_digest(base), target=TARGET, requester=change.requester, risk=change.risk,
         reversibility=plan.reversibility, approvals_needed=approvals_needed(change, plan.reversibility),
-        symptom_envelope=(), prediction=prediction, evidence_level=EvidenceLevel.SIMULATED,
+        symptom_envelope=ANY_COURSE, prediction=prediction, evidence_level=EvidenceLevel.SIMULATED,
         issued_s=now_s, expires_s=now_s + 900,
     )  # fmt: skip
     return issue(dataclasses.replace(receipt, **fields), keys().gate)

@@ -13,10 +13,12 @@ import pytest
 from scenarios.lens import ComposedPlant
 from tests.twin.promote.rehearsed import BAD_IMAGE, TOO_GOOD, UNDO, Rig, image_of, receipt_for
 from tests.twin.promote.test_crash import Killed
-from twin.ports.plant import EdgeId, Metric, Plant, Series
+from twin.ports.plant import EdgeId, Metric, Plant, Series, TracedEdge
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
+from twin.promote.watch import let_down_rps, worst_let_down_ratio
 from twin.spec.change import Action
+from twin.spec.errors import BaseDrifted
 from twin.spec.plan import ObjectRef
 
 CART = ObjectRef(kind="Deployment", namespace="shop", name="cart")
@@ -104,3 +106,41 @@ def test_a_settling_that_nobody_could_see_is_held_too(rig: Rig) -> None:
     )  # No roll-out, so no canary: what is watched is the end.
     done = rig.run(lambda service: service.promote(receipt_for(change)))
     assert (done.outcome, done.exit_code) == (PromotionOutcome.HELD, 4), done.reason
+
+
+class _TwoJourneys:
+    """browse loses half of its 10 users a second, batch all of its 40."""
+
+    name = "prod"
+
+    def __init__(self) -> None:
+        self.telemetry = self.clock = self
+
+    def now_s(self) -> float:
+        return 100.0
+
+    def edges(self) -> list[TracedEdge]:
+        return [
+            TracedEdge(id=EdgeId(caller="user", caller_operation=name, callee="shop/web", callee_operation="serve"))
+            for name in ("browse", "batch")
+        ]
+
+    def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
+        told = {"browse": (10.0, 0.5), "batch": (40.0, 1.0)}
+        figure = 0 if metric is Metric.REQUESTS_RPS else 1
+        return Series(np.array([95.0]), np.array([[told[edge.caller_operation][figure] for edge in edges]]))
+
+
+def test_trouble_elsewhere_is_another_incidents() -> None:
+    plant: Any = _TwoJourneys()
+    assert let_down_rps(plant, ("browse",)) == (5.0, 10.0)
+    assert let_down_rps(plant, ()) == (45.0, 50.0)
+    assert worst_let_down_ratio(plant, ("browse",)) == 0.5
+    assert worst_let_down_ratio(plant, ()) == 1.0
+
+
+def test_a_receipt_that_expects_nothing_fits_no_incident(rig: Rig) -> None:
+    receipt = receipt_for(symptom_envelope=())
+    with pytest.raises(BaseDrifted, match="says nothing of the course"):
+        rig.run(lambda service: service.attempt(receipt))
+    assert image_of(rig.world()) == BAD_IMAGE
