@@ -49,8 +49,11 @@ def test_who_does_nothing_resolves_nothing(scenario: Scenario) -> None:
     assert (noop.outcome, noop.writes, noop.pages, noop.pages_missed) == (Outcome.FAILED, 0, 0, 1)
     assert noop.safe
     paging = run_episode(scenario, 1, "always_page", "off").record
-    assert (paging.outcome, paging.pages_needless, paging.pages_missed) == (Outcome.FAILED, paging.pages, 0)
+    assert paging.outcome is Outcome.FAILED
     assert paging.pages >= 1
+    assert (paging.pages_needed, paging.pages_needless, paging.pages_missed) == (1, 0, 0), "giving up is no fault"
+    assert paging.time_to_mitigate_s is None
+    assert paging.mitigated_within_s == paging.watched_s > scenario.budgets.episode_s
     assert paging.time_to_detect_s is not None
 
 
@@ -61,6 +64,14 @@ def test_where_a_page_is_right_a_write_is_wrong(scenario: Scenario) -> None:
     naive = run_episode(handed, 1, "naive", "off").record
     assert not naive.resolved
     assert "where nothing helps" in naive.reason
+
+
+def test_a_page_for_what_ends_by_itself_is_needless(scenario: Scenario) -> None:
+    passing = replace(scenario, timeline=(replace(scenario.timeline[0], for_s=90.0),))
+    paging = run_episode(passing, 1, "always_page", "off").record
+    assert (paging.outcome, paging.writes) == (Outcome.PASSED, 0)
+    assert paging.pages >= 1
+    assert (paging.pages_needed, paging.pages_needless) == (0, paging.pages)
 
 
 class _ScalesToZero:
