@@ -66,8 +66,8 @@ def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
         _at(say, moment.at_s, "thinks of", _fitting(kinds, COLUMNS - LABEL_COLUMNS))
     for _, verification in episode.verifications[:1]:
         _tell_verification(episode, verification, say)
-    for _, promotion in episode.promotions:
-        _tell_promotion(episode, promotion, say)
+    for promoted, promotion in _promotions(episode):
+        _tell_promotion(episode, promoted, promotion, say)
     for page in episode.pages[:1]:
         say("nothing that may be promoted: handed to a human")
         for line in render_page(page).splitlines():
@@ -90,9 +90,14 @@ def _tell_verification(episode: Episode, verification: Verification, say: Say) -
         say(f"  {name:<37} {judged.verdict.outcome.upper():<10} {_cut(_why(judged), 50)}")
 
 
-def _tell_promotion(episode: Episode, promotion: Promoted, say: Say) -> None:
+def _promotions(episode: Episode) -> list[tuple[Moment, Promoted]]:
+    """Each promotion with the moment at which the agent told how it had ended."""
+    told = [moment for moment in episode.moments if moment.kind == "promoted"]
+    return [(moment, promotion) for moment, (_, promotion) in zip(told, episode.promotions, strict=True)]
+
+
+def _tell_promotion(episode: Episode, promoted: Moment, promotion: Promoted, say: Say) -> None:
     """The receipt it rested on, who approved, how it went, and what would have been without."""
-    promoted = next(m for m in episode.moments if m.kind == "promoted")
     judged = _promoted_candidate(episode, promoted)
     verdict = None if judged is None else judged.verdict
     if judged is not None and judged.receipt is not None:
@@ -174,7 +179,7 @@ def incident_dossier(stage: Stage, episode: Episode, *, number: int, title: str)
         "mitigated_at_s": episode.mitigated_at_s,
         "moments": [{"at_s": m.at_s, "kind": m.kind, "text": m.text, "data": plain(m.data)} for m in episode.moments],
         "candidates": candidates,
-        "promotions": [plain(promotion) for _, promotion in episode.promotions],
+        "promotions": [{**plain(p), "change": str(m.data.get("change", ""))} for m, p in _promotions(episode)],
         "pages": [plain(page) for page in episode.pages],
         "observed_let_down_rps": _observed(stage, episode),
         "call_graph": _graph(stage, episode),
