@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from agent.brains.brain import Diagnosis, View, change
+from scenarios import runner
 from scenarios.model import Answer, Scenario
 from scenarios.oracle import Outcome
+from scenarios.production import build
 from scenarios.record import line_of
 from scenarios.runner import BRAINS, run_bench, run_episode
 from tests.scenarios.support import small_scenario
@@ -31,6 +33,20 @@ def test_the_same_inputs_give_the_same_record_in_any_order(scenario: Scenario) -
     assert [line_of(run.record) for run in once] == [line_of(run.record) for run in other]
     assert [run.record.error for run in once] == [""] * 4
     assert "wall" not in line_of(once[0].record)
+
+
+def test_the_calm_of_one_seed_is_played_once_and_nobody_can_tell(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    monkeypatch.setattr(runner, "build", lambda scenario, seed: built.append(seed) or build(scenario, seed))
+    first = run_episode(scenario, 7, "naive", "off").record
+    again = run_episode(scenario, 7, "naive", "off").record
+    assert built == [7]
+    other = run_episode(replace(scenario, title="another"), 7, "naive", "off").record
+    assert built == [7, 7], "another scenario is another production"
+    assert line_of(first) == line_of(again) == line_of(other)
+    assert first.writes >= 1, "what the first wrote is not there in the second"
 
 
 @pytest.mark.requirement("R13", "R16")
