@@ -64,6 +64,9 @@ def test_a_bench_that_could_not_look_says_so_with_its_exit_code(folder: Path, tm
 
 
 def test_list_and_validate(folder: Path) -> None:
+    known = json.loads(_run("list", "--json"))
+    assert "unseen" in known["suites"]
+    assert sum(scenario["suites"] == ["unseen"] for scenario in known["scenarios"]) >= 3
     listed = _run("list", "--scenarios", folder)
     assert "small" in listed
     assert max(len(line) for line in listed.splitlines()) <= 100

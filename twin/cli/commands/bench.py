@@ -30,7 +30,7 @@ def command() -> None:
 @_FOLDERS
 @_AS_JSON
 def list_scenarios(folders: tuple[Path, ...], as_json: bool) -> None:
-    """Scenarios, suites, brains and gates."""
+    """Scenarios, suites, brains and gates. What is in suite "unseen" is in no other, "all" included."""
     from scenarios.files import find_scenarios
     from scenarios.runner import BRAINS, GATES
 
@@ -45,7 +45,7 @@ def list_scenarios(folders: tuple[Path, ...], as_json: bool) -> None:
         "brains": list(BRAINS),
         "gates": list(GATES),
     }
-    lines = [f"{s.name:<16}{s.engine:<7}{s.answer.value:<11}{s.title}"[:100] for s in found]
+    lines = [f"{s.name:<23}{s.engine:<7}{s.answer.value:<11}{s.title}"[:100] for s in found]
     lines += [
         "",
         f"suites  {', '.join(['all', *suites])}",
