@@ -12,7 +12,7 @@ from agent.pager import render_page
 from twin.cli.demo.stage import Stage
 from twin.fleet.plant import plant_of
 from twin.ports.plant import Metric
-from twin.ports.services import Judged, Promoted, Verification
+from twin.ports.services import Judged, Promoted, PromotionOutcome, Verification
 from twin.receipt import read
 from twin.spec.canonical import plain
 from twin.spec.fleet import Source
@@ -69,7 +69,7 @@ def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
     for promoted, promotion in _promotions(episode):
         _tell_promotion(episode, promoted, promotion, say)
     for page in episode.pages[:1]:
-        say("nothing that may be promoted: handed to a human")
+        say("handed to a human" if episode.promotions else "nothing that may be promoted: handed to a human")
         for line in render_page(page).splitlines():
             say(line)
 
@@ -113,7 +113,8 @@ def _tell_promotion(episode: Episode, promoted: Moment, promotion: Promoted, say
     if promotion.observed_recovery_s is not None:
         figures[1] = f"observed {promotion.observed_recovery_s:.0f} s"
     _at(say, promoted.at_s, "promoted", f"{promotion.outcome}, {promotion.reason}   {', '.join(filter(None, figures))}")
-    if episode.mitigated_at_s is not None and episode.detected_at_s is not None:
+    done = promotion.outcome is PromotionOutcome.DONE
+    if done and episode.mitigated_at_s is not None and episode.detected_at_s is not None:
         down_s = episode.mitigated_at_s - episode.detected_at_s
         _at(
             say,
