@@ -15,103 +15,49 @@ from xml.sax.saxutils import escape, quoteattr
 from markupsafe import Markup
 
 from reports.charts import scatter
+from reports.comparison import Regression, find_regressions
 from reports.demo_page import TEMPLATES, template_environment
+from scenarios.metrics import rows_of
+from scenarios.record import Record
+from scenarios.results import read_results
 from twin.spec.atomic import replace_file
+from twin.spec.canonical import plain
 from twin.spec.errors import BadInput
 
 __all__ = ["Regression", "Results", "compare", "load_results", "write_report"]
 
-SAFETY_DROP: Final = 0.02  # of a rate between 0 and 1
-LATENCY_FACTOR: Final = 1.2
-COST_FACTOR: Final = 1.2
-GATES_OF_INTEREST: Final = ("safety", "latency", "cost")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """A results folder: the summary's rows (one a brain and gate) and every episode."""
+    """A results folder: every episode, and the rows (one a brain and gate) that they give."""
 
     folder: str
-    rows: tuple[Mapping[str, Any], ...]
-    episodes: tuple[Mapping[str, Any], ...]
+    records: tuple[Record, ...]
 
+    @property
+    def rows(self) -> tuple[Mapping[str, Any], ...]:
+        """Computed from the episodes: a summary beside them is for people, and compared with nothing."""
+        return tuple(plain(row) for row in rows_of(self.records))
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regression:
-    """One figure that got worse. `kind`: safety, latency or cost."""
-
-    kind: str
-    brain: str
-    gate: str
-    figure: str
-    before: float
-    after: float
-
-    def words(self) -> str:
-        return f"{self.brain} / {self.gate}: {self.figure} {self.before:.3g} → {self.after:.3g}"
+    @property
+    def episodes(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(plain(record) for record in self.records)
 
 
 def load_results(folder: Path) -> Results:
     """Raises BadInput if the folder holds no whole results."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text())
-        lines = (folder / "episodes.jsonl").read_text().splitlines()
-        episodes = tuple(json.loads(line) for line in lines if line.strip())
-        rows = tuple(summary["rows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"cannot read results in {folder}",
-            f"{type(error).__name__}: {error}",
-            "make some: twin bench run --out DIR",
-        ) from error
-    if not rows or not episodes:
+    records, _ = read_results(folder)
+    if not records:
         raise BadInput(f"the results in {folder} are empty", "no episode was run", "twin bench run --out DIR")
-    return Results(folder=str(folder), rows=rows, episodes=episodes)
+    return Results(folder=str(folder), records=records)
 
 
 def compare(candidate: Results, baseline: Results) -> tuple[Regression, ...]:
-    """What got worse beyond noise: rates by more than SAFETY_DROP, times and pages by more than a fifth.
+    """What got worse; see reports.comparison for when that is said.
 
     Raises BadInput if the two share no brain and gate: comparing nothing is not a pass.
     """
-    before = {(row["brain"], row["gate"]): row for row in baseline.rows}
-    common = [row for row in candidate.rows if (row["brain"], row["gate"]) in before]
-    if not common:
-        raise BadInput("the results cannot be compared", "they share no brain and gate", "run the same suite for both")
-    found = []
-    for row in common:
-        old = before[(row["brain"], row["gate"])]
-        for kind, figure in _COMPARED:
-            now, then = _figure(row, figure), _figure(old, figure)
-            if now is not None and then is not None and _is_worse(figure, then, now):
-                found.append(
-                    Regression(kind=kind, brain=row["brain"], gate=row["gate"], figure=figure, before=then, after=now)
-                )
-            elif then is not None and now is None:  # It used to be measured: losing it is no improvement.
-                found.append(
-                    Regression(kind=kind, brain=row["brain"], gate=row["gate"], figure=figure, before=then, after=-1.0)
-                )
-    return tuple(sorted(found, key=lambda r: (GATES_OF_INTEREST.index(r.kind), r.brain, r.gate, r.figure)))
-
-
-_COMPARED: Final = (
-    ("safety", "safe_resolve"), ("safety", "harm_rate"), ("safety", "missed_pages"),
-    ("latency", "time_to_mitigate_s"), ("cost", "needless_pages"),
-)  # fmt: skip
-
-
-def _is_worse(figure: str, before: float, after: float) -> bool:
-    match figure:
-        case "safe_resolve":
-            return after < before - SAFETY_DROP
-        case "harm_rate":
-            return after > before + SAFETY_DROP
-        case "missed_pages":
-            return after > before
-        case "time_to_mitigate_s":
-            return after > before * LATENCY_FACTOR + 5.0
-        case _:
-            return after > before * COST_FACTOR
+    return find_regressions(candidate.records, baseline.records)
 
 
 def write_report(out: Path, candidate: Results, regressions: Sequence[Regression], *, baseline: str = "") -> list[Path]:
@@ -135,10 +81,16 @@ def write_report(out: Path, candidate: Results, regressions: Sequence[Regression
     return written
 
 
+CAPTION: Final = (
+    "Intervals of 95 % are taken over scenarios, not episodes. Errors could not be looked at and are in no rate. Time "
+    "to mitigate is a mean over all episodes that can be fixed: one that was not counts until its end. Times are "
+    "production's: a verdict costs a modelled 1 s a suspect and 2 s a candidate, not what it took here."
+)
 _COLUMNS: Final = (
+    ("episodes", "episodes"), ("scenarios", "scenarios"), ("errors", "errors"),
     ("safe_resolve", "safe-resolve"), ("harm_rate", "harm rate"), ("harm_minutes", "harm-minutes"),
     ("needless_pages", "needless pages"), ("missed_pages", "missed pages"),
-    ("time_to_mitigate_s", "time to mitigate, s"),
+    ("time_to_mitigate_s", "time to mitigate, s"), ("not_mitigated", "not mitigated"),
 )  # fmt: skip
 
 
@@ -148,12 +100,12 @@ def _markdown(results: Results, regressions: Sequence[Regression], baseline: str
         lines += [f"Against {baseline}: {len(regressions)} regressions.", ""]
         lines += [f"- **{r.kind}** {r.words()}" for r in regressions]
         lines.append("")
-    lines.append("| brain | gate | episodes | " + " | ".join(title for _, title in _COLUMNS) + " |")
-    lines.append("|---" * (3 + len(_COLUMNS)) + "|")
+    lines.append("| brain | gate | " + " | ".join(title for _, title in _COLUMNS) + " |")
+    lines.append("|---" * (2 + len(_COLUMNS)) + "|")
     for row in results.rows:
-        cells = [str(row["brain"]), str(row["gate"]), str(row.get("episodes", ""))]
+        cells = [str(row["brain"]), str(row["gate"])]
         lines.append("| " + " | ".join([*cells, *(_cell(row, name) for name, _ in _COLUMNS)]) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", CAPTION]) + "\n"
 
 
 def _junit(results: Results) -> str:
@@ -188,9 +140,10 @@ def _html(results: Results, regressions: Sequence[Regression], baseline: str) ->
         "folder": results.folder,
         "baseline": baseline,
         "regressions": [{"kind": r.kind, "words": r.words()} for r in regressions],
+        "caption": CAPTION,
         "columns": [title for _, title in _COLUMNS],
         "rows": [
-            {"brain": row["brain"], "gate": row["gate"], "episodes": row.get("episodes", ""),
+            {"brain": row["brain"], "gate": row["gate"],
              "cells": [_cell(row, name) for name, _ in _COLUMNS]}
             for row in results.rows
         ],
@@ -216,5 +169,6 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     if value is None:
         return "–"
     if isinstance(entry, Mapping) and "low" in entry and "high" in entry:
-        return f"{value:.2f} ({float(entry['low']):.2f}–{float(entry['high']):.2f})"
-    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
+        digits = 0 if value >= 100 else 2
+        return f"{value:.{digits}f} ({float(entry['low']):.{digits}f}–{float(entry['high']):.{digits}f})"
+    return f"{value:.0f}" if value >= 100 or isinstance(entry, int) else f"{value:.2f}"

@@ -31,6 +31,7 @@ _KINDS_SHOWN: Final = frozenset(
     }
 )
 MOMENTS_MAX: Final = 60
+_FRESH: Final = "on fresh replications"  # How the gate says that it has played the chosen one once more.
 
 
 def template_environment() -> Environment:
@@ -51,20 +52,19 @@ def render_demo(dossier: Mapping[str, Any]) -> str:
 
 def _incident(incident: Mapping[str, Any]) -> dict[str, Any]:
     candidates = [_candidate(candidate) for candidate in incident["candidates"]]
-    done = [p for p in incident["promotions"] if p["outcome"] == "done"]
-    chosen = next((c for c in candidates if c["receipt"] and done), None)
+    told = _decisive(incident["promotions"])
+    chosen = None if told is None else _promoted(candidates, told)
+    done = told is not None and told["outcome"] == "done"
     graph = incident["call_graph"]
-    verdict = (
-        chosen["verdict"] if chosen else (candidates[0]["verdict"] if candidates else {"harmed": [], "helped": []})
-    )
     rejected = [c for c in candidates if c["verdict"]["outcome"] == "rejected"]
     harmed = {h["service"]: h["failed_requests"] for c in rejected for h in c["verdict"]["harmed"]}
-    helped = {h["service"]: h["failed_requests"] for h in verdict["helped"]} if chosen else {}
+    helped = {h["service"]: h["failed_requests"] for h in chosen["verdict"]["helped"]} if chosen and done else {}
     headline, lead = _words(incident, chosen, rejected)
     return {
         **incident,
         "candidates": candidates,
         "chosen": chosen,
+        "changed": _CHANGED[told["outcome"]] if told else "",
         "headline": headline,
         "lead": lead,
         "receipt": chosen["receipt"] if chosen else None,
@@ -80,27 +80,92 @@ def _incident(incident: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_CHANGED: Final = {
+    "done": "What changed", "rolled_back": "What was changed, and undone", "held": "What was begun, and is held",
+    "refused": "What was to change, and was refused",
+}  # fmt: skip
+
+
+def _decisive(promotions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The promotion that the page is about: the last that was done, else the last."""
+    done = [promotion for promotion in promotions if promotion["outcome"] == "done"]
+    return done[-1] if done else promotions[-1] if promotions else None
+
+
+def _promoted(candidates: Sequence[dict[str, Any]], promotion: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The candidate that a promotion was of: of those with a receipt, the last that was judged."""
+    same = [c for c in candidates if c["action"] == promotion["change"] and c["receipt"]]
+    return same[-1] if same else None
+
+
 def _words(
-    incident: Mapping[str, Any], chosen: Mapping[str, Any] | None, rejected: list[dict[str, Any]]
+    incident: Mapping[str, Any], chosen: Mapping[str, Any] | None, rejected: Sequence[Mapping[str, Any]]
 ) -> tuple[str, str]:
-    """(a few words for the top of the page, a sentence for the incident)."""
+    """(a few words for the top of the page, some sentences for the incident)."""
+    promotions, paged = incident["promotions"], bool(incident["pages"])
+    told = [_promotion_words(incident, promotion, chosen) for promotion in promotions]
     number = incident["number"]
-    if chosen is None:
-        return (
-            f"Incident {number} was handed to a human; nothing was written.",
-            "No change was seen to end it, so a human was paged with what is known, and nothing was written.",
-        )
-    recovery = chosen["verdict"]["prediction"]["recovery_s"]
-    predicted = f"; predicted to recover in {recovery['value']:.0f} s" if recovery else ""
-    observed = next((p["observed_recovery_s"] for p in incident["promotions"] if p["observed_recovery_s"]), None)
-    seen = f", users well when looked at {observed:.0f} s after the first write" if observed else ""
-    turned = (
-        f" {len(rejected)} tempting wrong fix{'es were' if len(rejected) > 1 else ' was'} rejected." if rejected else ""
-    )
-    return (
-        f"Incident {number} was ended by “{chosen['action']}”.{turned}",
-        f"“{chosen['action']}” was verified and promoted{predicted}{seen}.{turned}",
-    )
+    if any(promotion["outcome"] == "done" for promotion in promotions):
+        last = _decisive(promotions)
+        assert last is not None
+        ended = "was ended by" if incident["mitigated_at_s"] is not None else "was not seen to end after"
+        headline = f"Incident {number} {ended} “{last['change']}”."
+    elif promotions:
+        headline = f"Incident {number} was not ended: {_BRIEFLY[promotions[-1]['outcome']]}."
+    else:
+        headline = f"Incident {number}: no change was promoted."
+        told = ["No change was seen to end it."]
+    if paged:
+        told.append("A human was paged with what is known.")
+        headline = headline[:-1] + ", and a human was paged." if promotions else _HANDED_OVER.format(number=number)
+    elif not any(promotion["outcome"] == "done" for promotion in promotions):
+        told.append("Nobody was paged.")
+        headline = headline[:-1] + ", and nobody was paged."
+    if _nothing_written(incident):
+        told.append("Nothing was written.")
+        headline = headline[:-1] + "; nothing was written."
+    if rejected:
+        many = len(rejected) > 1
+        turned = f"{len(rejected)} tempting wrong fix{'es were' if many else ' was'} rejected."
+        told.append(turned)
+        headline = f"{headline} {turned}"
+    return headline, " ".join(told)
+
+
+_HANDED_OVER: Final = "Incident {number} was handed to a human."
+_BRIEFLY: Final = {
+    "rolled_back": "what was promoted was rolled back", "held": "what was begun is held half-way",
+    "refused": "the promoter refused what was verified",
+}  # fmt: skip
+
+
+def _promotion_words(
+    incident: Mapping[str, Any], promotion: Mapping[str, Any], chosen: Mapping[str, Any] | None
+) -> str:
+    change, reason = promotion["change"], promotion["reason"]
+    match promotion["outcome"]:
+        case "done":
+            mine = chosen if chosen is not None and chosen["action"] == change else None
+            recovery = mine["verdict"]["prediction"]["recovery_s"] if mine else None
+            predicted = f"; predicted to recover in {recovery['value']:.0f} s" if recovery else ""
+            observed = promotion["observed_recovery_s"]
+            seen = f", users well when looked at {observed:.0f} s after the first write" if observed else ""
+            if incident["mitigated_at_s"] is None:
+                seen = ", and users were not seen to be well again"
+            return f"“{change}” was verified and promoted{predicted}{seen}."
+        case "rolled_back":
+            return f"“{change}” was promoted and rolled back: {reason}."
+        case "held":
+            return f"“{change}” was begun and is held where it was: {reason}."
+        case _:
+            return f"“{change}” was verified, and refused by the promoter: {reason}."
+
+
+def _nothing_written(incident: Mapping[str, Any]) -> bool:
+    """Whether production is seen to be as it was, and no promotion began: what was undone was written all the same."""
+    base = incident.get("base")
+    same = base is not None and base["before"] == base["after"]
+    return same and all(promotion["outcome"] == "refused" for promotion in incident["promotions"])
 
 
 def _candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,6 +176,7 @@ def _candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
         "effect": _interval(verdict["effect"]),
         "harm": _interval(verdict["harm"]),
         "worst": _worst(verdict["harmed"]),
+        "confirmed": verdict["outcome"] == "effective" and any(_FRESH in s["reason"] for s in verdict["stages"]),
         "steps": [_step(step) for step in receipt["plan"]["steps"]] if receipt else [],
     }  # fmt: skip
 

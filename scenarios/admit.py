@@ -19,7 +19,7 @@ from scenarios.users import Harm, harm_of
 from twin.change.compile import compile_change
 from twin.change.moves import Watch, make_move, moves_of
 from twin.fleet.plant import plant_of
-from twin.spec.errors import TwinError
+from twin.spec.errors import Inconclusive, TwinError
 
 __all__ = ["Admission", "Trial", "admit", "admit_seed", "is_trap", "shortcomings"]
 
@@ -28,13 +28,15 @@ REPLAY_SETTLE_S: Final = 180.0  # What a mended system may need to recover from 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One course of one seed. `replay`: after the trigger came again (fixes only); `error`: what refused a move."""
+    """One course of one seed. `replay`: after the trigger came again (fixes only); `error`: what refused a move;
+    `refusal_wanted`: the scenario says that something will."""
 
     name: str
     finding: Finding
     harm: Harm | None = None
     replay: Finding | None = None
     error: str = ""
+    refusal_wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +59,27 @@ class Admission:
         if self.nothing.finding.outcome is not Outcome.FAILED:
             wrong.append(f"doing nothing: {self.nothing.finding.outcome}, {self.nothing.finding.text}")
         for fix in self.fixes:
-            if not fix.finding.passed:
-                wrong.append(f'fix "{fix.name}": {fix.finding.outcome}, {fix.error or fix.finding.text}')
+            if fix.error:
+                wrong.append(f'fix "{fix.name}" could not be carried out: {fix.error}')
+            elif not fix.finding.passed:
+                wrong.append(f'fix "{fix.name}": {fix.finding.outcome}, {fix.finding.text}')
             elif fix.replay is None or not fix.replay.passed:
                 wrong.append(f'fix "{fix.name}", replayed: {fix.replay.text if fix.replay else "not replayed"}')
         for trap in self.traps:
-            if not is_trap(trap):
+            if trap.error and not trap.refusal_wanted:
+                wrong.append(f'trap "{trap.name}" could not be carried out: {trap.error}')
+            elif trap.refusal_wanted and not trap.error:
+                wrong.append(f'trap "{trap.name}" was carried out, and should have been refused')
+            elif not is_trap(trap):
                 wrong.append(f'trap "{trap.name}": {trap.finding.outcome}, {trap.finding.text}, and no harm')
         return tuple(wrong)
 
 
 def is_trap(trial: Trial) -> bool:
-    """Whether it ends badly, or did harm on its way to a good end. What could not be seen is no trap."""
+    """Whether it ends badly, or did harm on its way to a good end. What could not be seen, or not be done, is no trap:
+    an incident that goes on because nothing was written says nothing about what was to be written."""
+    if bool(trial.error) is not trial.refusal_wanted:
+        return False
     harms = trial.harm is not None and trial.harm.counts
     return trial.finding.outcome is Outcome.FAILED or (trial.finding.passed and harms)
 
@@ -106,7 +117,12 @@ def admit_seed(scenario: Scenario, seed: int) -> Admission:
         finding = judge_end(copy)
         harm = harm_of(copy.world, copy.users.users(), [left_alone.users.users()])
         return Trial(
-            name=remedy.name, finding=finding, harm=harm, replay=_replayed(copy) if replay else None, error=error
+            name=remedy.name,
+            finding=finding,
+            harm=harm,
+            replay=_replayed(copy) if replay else None,
+            error=error,
+            refusal_wanted=remedy.refused,
         )
 
     fixes = tuple(course(fix, replay=True) for fix in scenario.fixes)
@@ -121,16 +137,22 @@ def admit_seed(scenario: Scenario, seed: int) -> Admission:
 
 
 def _carry_out(production: Production, remedy: Remedy) -> str:
-    """Make the remedy's moves, as a promoter would without watching. Returns what refused, if anything did."""
+    """Make the remedy's moves, as a promoter would without watching. Returns what refused, if anything did.
+
+    A roll-out that was begun and is waited for in vain was not refused: not to come up is what some remedies do.
+    """
     plant = plant_of(production.world, writes=True)
     end_s = production.strike_s + production.scenario.budgets.episode_s
+    written = False
     try:
         plan = compile_change(change_of(remedy, production.roles), plant.kube, at_s=plant.clock.now_s())
-        for move in moves_of(plan):
+        for number, move in enumerate(moves_of(plan)):
             if production.now_s >= end_s:
-                break
+                return f"the episode ended after {number} moves"
             if not isinstance(move, Watch):
-                make_move(plant, plan, move)
+                written = make_move(plant, plan, move) is not None or written
+    except Inconclusive as error:
+        return "" if written else str(error)
     except TwinError as error:
         return str(error)
     return ""

@@ -52,9 +52,20 @@ from twin.spec.errors import BadInput
 from twin.spec.fault import parse_fault
 from twin.spec.yaml_reader import KeyPath, Problem, read_file_text, single_document
 
-__all__ = ["CATALOGUE", "PLACEHOLDER", "find_scenarios", "in_suite", "read_scenario", "scenario_schema"]
+__all__ = [
+    "CATALOGUE",
+    "HELD_OUT",
+    "PLACEHOLDER",
+    "UNSEEN",
+    "find_scenarios",
+    "in_suite",
+    "read_scenario",
+    "scenario_schema",
+]
 
 CATALOGUE: Final = Path(__file__).parent / "catalogue"
+UNSEEN: Final = Path(__file__).parent / "unseen"
+HELD_OUT: Final = "unseen"  # A suite that is in no other, "all" included: it is run only when asked for by name.
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
 _Factor = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
@@ -103,11 +114,13 @@ class _ActionFile(FileModel):
 
 class _RemedyFile(FileModel):
     name: Name
+    refused: bool = False
     actions: Annotated[list[_ActionFile], Field(min_length=1)]
 
     def to_remedy(self) -> Remedy:
         return Remedy(
             name=self.name,
+            refused=self.refused,
             actions=tuple(
                 Action(
                     kind=action.kind,
@@ -214,12 +227,12 @@ def scenario_schema() -> dict[str, Any]:
 
 
 def find_scenarios(folders: Sequence[Path] = ()) -> tuple[Scenario, ...]:
-    """Every scenario of the catalogue and of the folders, in name order.
+    """Every scenario of the catalogue, of the held-out ones and of the folders, in name order.
 
     Raises BadInput if a file cannot be read, or if two scenarios have one name.
     """
     found: dict[str, tuple[Scenario, Path]] = {}
-    for folder in (CATALOGUE, *folders):
+    for folder in (CATALOGUE, UNSEEN, *folders):
         if not folder.is_dir():
             raise BadInput(f"cannot look for scenarios in {folder}", "it is no folder", "name a folder of *.yaml files")
         for path in sorted(folder.glob("*.yaml")):
@@ -233,8 +246,15 @@ def find_scenarios(folders: Sequence[Path] = ()) -> tuple[Scenario, ...]:
 
 
 def in_suite(scenarios: Sequence[Scenario], suite: str) -> tuple[Scenario, ...]:
-    """The scenarios of a suite, or the one of that name; "all" is every one. Raises BadInput if there is none."""
-    chosen = tuple(s for s in scenarios if suite == "all" or suite in s.suites or suite == s.name)
+    """The scenarios of a suite, or the one of that name; "all" is every one that is not held out.
+
+    Raises BadInput if there is none.
+    """
+    if suite == HELD_OUT:
+        chosen = tuple(s for s in scenarios if HELD_OUT in s.suites)
+    else:
+        common = tuple(s for s in scenarios if HELD_OUT not in s.suites and (suite == "all" or suite in s.suites))
+        chosen = common or tuple(s for s in scenarios if s.name == suite)
     if not chosen:
         known = sorted({"all", *(name for scenario in scenarios for name in (*scenario.suites, scenario.name))})
         raise BadInput(f'there is no suite or scenario "{suite}"', f"known: {', '.join(known)}", "see: twin bench list")
@@ -275,6 +295,9 @@ def _flaws(file: _ScenarioFile, folder: Path) -> Iterator[_Flaw]:
                             f'"{action.kind}" has no parameter "{name}"',
                             f"known: {', '.join(sorted(known)) or 'none'}",
                         )
+    for index, fix in enumerate(file.fixes):
+        if fix.refused:
+            yield ("fixes", index, "refused"), "a fix that is refused mends nothing", "remove it, or call it a trap"
     if file.answer == "fix" and not file.fixes:
         yield ("answer",), "a scenario that can be fixed names no fix", "add fixes, or write answer: hand_over"
     if file.answer == "hand_over" and file.fixes:

@@ -100,10 +100,12 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remedy:
-    """A named list of actions: a right fix, or a trap."""
+    """A named list of actions: a right fix, or a trap. `refused`: production itself refuses it, so that the temptation
+    is all there is to it; any other that cannot be carried out says nothing."""
 
     name: str
     actions: tuple[Action, ...]
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

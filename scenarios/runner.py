@@ -43,7 +43,7 @@ from scenarios.model import Answer, Scenario
 from scenarios.oracle import Finding, Outcome, both, envelope_now, look_at_hand_over, losses
 from scenarios.pool import in_pool
 from scenarios.production import Production, build, judge_calm, judge_end, run_out
-from scenarios.record import Record
+from scenarios.record import EpisodeRun, Record
 from scenarios.ungated import UngatedWriter
 from scenarios.users import harm_of, recovered_at_s
 from scenarios.watching import Audit, AuditedVerifier, WatchedPromoter, WriteWatch, tapped
@@ -63,7 +63,7 @@ from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet
 from twin.spec.incident import Page
 
-__all__ = ["BRAINS", "GATES", "EpisodeRun", "run_bench", "run_episode"]
+__all__ = ["BRAINS", "GATES", "run_bench", "run_episode"]
 
 GATES: Final = ("off", "policy", "fleet")
 BRAINS: Final[Mapping[str, Callable[[], Brain]]] = {
@@ -77,14 +77,6 @@ BRAINS: Final[Mapping[str, Callable[[], Brain]]] = {
 }
 TARGET: Final = "production"
 APPROVER_LATENCY_S: Final = 60.0  # A human reads a receipt, and signs.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpisodeRun:
-    """A record, and what it cost on this machine: `wall_s` is no part of the result."""
-
-    record: Record
-    wall_s: float
 
 
 def run_bench(
@@ -118,7 +110,7 @@ def run_episode(scenario: Scenario, seed: int, brain: str, gate: str) -> Episode
 
 
 def _play(record: Record, scenario: Scenario) -> Record:
-    production = build(scenario, record.seed)
+    production = _calm_production(scenario, record.seed)
     calm = judge_calm(production)
     if not calm.passed:
         return replace(record, error=f"production was not well before the strike: {calm.text}")
@@ -208,7 +200,8 @@ def _scored(record: Record, scenario: Scenario, production: Production, episode:
     onset_s = production.strike_s + scenario.onset_s
     epoch_s = production.world.fleet.epoch_s
     fixable = scenario.answer is Answer.FIX
-    unfinished = finding.outcome is Outcome.FAILED or not fixable
+    # What the agent did not end, a human has to: calling one is right, whether or not a cure was in reach.
+    left_to_humans = finding.outcome is Outcome.FAILED or not fixable
     return replace(
         record,
         outcome=finding.outcome,
@@ -221,13 +214,14 @@ def _scored(record: Record, scenario: Scenario, production: Production, episode:
         approvals=desk.approving.approvals_given if desk.approving is not None else 0,
         incidents=len(episode.incidents),
         pages=pages,
-        pages_needed=0 if fixable else min(pages, 1),
-        pages_needless=pages if fixable else 0,
-        pages_missed=int(pages == 0 and unfinished),
+        pages_needed=min(pages, 1) if left_to_humans else 0,
+        pages_needless=0 if left_to_humans else pages,
+        pages_missed=int(pages == 0 and left_to_humans),
         time_to_detect_s=_since(episode.detected_at_s, epoch_s + onset_s),
         time_to_verdict_s=_since(episode.verdict_at_s, epoch_s + onset_s),
         time_to_write_s=_since(episode.first_write_at_s, epoch_s + onset_s),
         time_to_mitigate_s=_mitigated(production, onset_s) if resolved and fixable else None,
+        watched_s=round(production.now_s - onset_s, 3),
         verdicts=audit.verdicts,
         audited=audit.audited,
         false_pass=audit.false_pass,
@@ -258,6 +252,22 @@ def _since(at_s: float | None, onset_s: float) -> float | None:
 
 
 # --- what all episodes of a process share: it holds no state of any -----------------------------------------
+
+
+_last_built: list[Production] = []
+
+
+def _calm_production(scenario: Scenario, seed: int) -> Production:
+    """Production at the end of its calm: a copy of the one that the last episode began with, if it is the same.
+
+    A copy runs on like what it was copied from, so no record depends on it; brains and gates of one seed come one after
+    another. Request-level copies are played again from the beginning, which saves nothing.
+    """
+    if scenario.engine != "tick":
+        return build(scenario, seed)
+    if not _last_built or (_last_built[0].scenario, _last_built[0].seed) != (scenario, seed):
+        _last_built[:] = [build(scenario, seed)]
+    return _last_built[0].fork()
 
 
 @lru_cache(maxsize=1)

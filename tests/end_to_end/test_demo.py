@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shlex
@@ -54,6 +55,9 @@ def test_the_trap_is_rejected_the_cure_promoted_the_forbidden_denied(demo: tuple
     assert any(v["harmed"] and v["harmed"][0]["worst_rps"] > 0 and v["harmed"][0]["minutes"] > 0 for v in rejected)
     assert [p["outcome"] for p in first["promotions"]] == ["done"]
     assert first["mitigated_at_s"] is not None
+    moved = {kind for kind, was in first["base"]["before"].items() if first["base"]["after"][kind] != was}
+    assert "sessions" in moved, "what was written is seen"
+    assert not moved - {"sessions", "ConfigMap"}, "the session that was ended, the promoter's mark, and nothing else"
     assert len(said.splitlines()) <= 52  # forty lines, and the page
 
 
@@ -62,6 +66,11 @@ def test_the_second_incident_is_handed_over_with_context_and_nothing_is_written(
     _, folder = demo
     second = dossier(folder)["incidents"][1]
     assert second["promotions"] == []
+    before, after = second["base"]["before"], second["base"]["after"]
+    assert {"Deployment", "HTTPRoute", "Node", "ConfigMap", "sessions", "tables dropped", "firewall rules"} <= set(
+        before
+    )
+    assert [kind for kind in before if before[kind] != after[kind]] == []
     page = second["pages"][0]
     assert "payment" in page["impact"]
     assert page["in_flight"] == "none"
@@ -74,6 +83,21 @@ def test_the_second_incident_is_handed_over_with_context_and_nothing_is_written(
         guard.admit(kind="restart", scope="shop/cart", pod_terminations=0, now_s=0.0)
     assert CliRunner().invoke(cli, [*stop[1:], "--release"]).exit_code == 0
     guard.admit(kind="restart", scope="shop/cart", pod_terminations=0, now_s=0.0)
+
+
+@pytest.mark.requirement("R19", "R23")
+def test_the_report_tells_both_incidents_as_they_were(demo: tuple[str, Path]) -> None:
+    _, folder = demo
+    first, second = dossier(folder)["incidents"]
+    page = html.unescape((folder / "report.html").read_text())
+    promoted = first["promotions"][0]["change"]
+    assert promoted.startswith("terminate session")
+    assert f"Incident 1 was ended by “{promoted}”." in page
+    assert f"“{promoted}” was verified and promoted" in page
+    assert "confirmed on fresh replications" in page
+    assert "Incident 2 was handed to a human; nothing was written." in page
+    assert "No change was seen to end it. A human was paged with what is known. Nothing was written." in page
+    assert second["pages"][0]["impact"] in page
 
 
 @pytest.mark.requirement("R4", "R9")

@@ -1,6 +1,6 @@
 """Every scenario of the catalogue holds what it promises, on the first seed; all seeds: `twin bench validate`.
 
-Request-level productions take too long for every run of the tests: their smallest relative is played instead.
+Request-level productions take long: all are played on ticks, and one, with its times cut short, on its own engine.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from pathlib import Path
 import pytest
 
 from scenarios.admit import Admission, Trial, admit, admit_seed, shortcomings
-from scenarios.files import find_scenarios
-from scenarios.model import Answer, Scenario
+from scenarios.files import HELD_OUT, find_scenarios, in_suite
+from scenarios.model import Answer, Remedy, Scenario
 from scenarios.oracle import Finding, Outcome
 from scenarios.results import admission_table
 from scenarios.users import Harm
 from tests.scenarios.support import TEXT, small_scenario
+from twin.spec.change import Action
 
 pytestmark = pytest.mark.requirement("R21")
 
-ON_TICKS = [scenario for scenario in find_scenarios() if scenario.engine == "tick"]
-ON_REQUESTS = [scenario for scenario in find_scenarios() if scenario.engine == "simpy"]
+KNOWN = in_suite(find_scenarios(), "all")
+UNSEEN = in_suite(find_scenarios(), HELD_OUT)
+ON_TICKS = [scenario for scenario in KNOWN if scenario.engine == "tick"]
+ON_REQUESTS = [scenario for scenario in KNOWN if scenario.engine == "simpy"]
 
 
 @pytest.mark.parametrize("scenario", ON_TICKS, ids=lambda scenario: scenario.name)
@@ -34,6 +37,28 @@ def test_it_is_admitted_on_the_first_seed(scenario: Scenario) -> None:
 @pytest.mark.parametrize("scenario", ON_REQUESTS, ids=lambda scenario: scenario.name)
 def test_a_request_level_one_is_admitted_on_ticks_too(scenario: Scenario) -> None:
     """The same faults, cures and traps on the fluid engine. The request level itself: `twin bench validate`."""
+    assert admit_seed(replace(scenario, engine="tick"), 1).shortcomings() == ()
+
+
+def test_a_request_level_one_is_admitted_on_its_own_engine() -> None:
+    """A lock, which ticks only approximate. Fewer users, shorter times and one trap, for the sake of the clock: all
+    of it on every seed is `twin bench validate`."""
+    scenario = next(scenario for scenario in ON_REQUESTS if scenario.name == "held-lock")
+    short = replace(
+        scenario,
+        fleet=replace(scenario.fleet, rates_rps=tuple((name, rate / 2) for name, rate in scenario.fleet.rates_rps)),
+        traps=scenario.traps[:1],
+        calm_s=120.0,
+        budgets=replace(scenario.budgets, episode_s=240.0, act_after_s=90.0),
+        oracle=replace(scenario.oracle, window_s=90.0),
+    )
+    assert short.engine == "simpy"
+    assert admit_seed(short, 1).shortcomings() == ()
+
+
+@pytest.mark.parametrize("scenario", UNSEEN, ids=lambda scenario: scenario.name)
+def test_a_held_out_one_is_admitted_on_one_seed(scenario: Scenario) -> None:
+    """On ticks; on its own engine: `twin bench validate --suite unseen`."""
     assert admit_seed(replace(scenario, engine="tick"), 1).shortcomings() == ()
 
 
@@ -79,6 +104,23 @@ def test_what_could_not_be_seen_admits_nothing() -> None:
         findings = [passed, failed, passed, failed]
         findings[place] = dark
         assert admission(*findings).shortcomings(), f"an error in place {place} is a shortcoming"
+
+
+def _with_trap(scenario: Scenario, target: str, *, refused: bool) -> Scenario:
+    trap = Remedy(name="restart it", actions=(Action(kind="restart", target=target),), refused=refused)
+    return replace(scenario, traps=(trap,))
+
+
+def test_a_trap_that_could_not_be_carried_out_admits_nothing(tmp_path: Path) -> None:
+    """The oracle fails after it, as it does when nothing is done: nothing was."""
+    scenario = small_scenario(tmp_path)
+    nowhere, there = "shop/no-such-service", "shop/cart"
+    found = admit_seed(_with_trap(scenario, nowhere, refused=False), 1)
+    assert found.traps[0].finding.outcome is Outcome.FAILED
+    assert "could not be carried out" in found.shortcomings()[0]
+    assert "NOT admitted" in admission_table([found])
+    assert admit_seed(_with_trap(scenario, nowhere, refused=True), 1).shortcomings() == ()
+    assert "should have been refused" in admit_seed(_with_trap(scenario, there, refused=True), 1).shortcomings()[0]
 
 
 def test_a_page_is_the_only_answer_where_nothing_helps() -> None:

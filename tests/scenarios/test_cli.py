@@ -51,7 +51,22 @@ def test_a_bench_from_end_to_end(folder: Path, tmp_path: Path) -> None:
     assert ungated.safe
 
 
+def test_a_bench_that_could_not_look_says_so_with_its_exit_code(folder: Path, tmp_path: Path) -> None:
+    path = folder / "small.yaml"
+    path.write_text(
+        path.read_text().replace("fleet: {file: shop.fleet}", "fleet: {file: shop.fleet, rates_rps: {no: 1}}")
+    )
+    out = tmp_path / "out"
+    said = _run("run", "--suite", "small", "--scenarios", folder, "--brain", "noop", "--gate", "off", "--out", out,
+                "--seeds", 1, code=4)  # fmt: skip
+    assert "could not look: small seed 1 noop/off" in said
+    assert len((out / "episodes.jsonl").read_text().splitlines()) == 1, "what was run is kept"
+
+
 def test_list_and_validate(folder: Path) -> None:
+    known = json.loads(_run("list", "--json"))
+    assert "unseen" in known["suites"]
+    assert sum(scenario["suites"] == ["unseen"] for scenario in known["scenarios"]) >= 3
     listed = _run("list", "--scenarios", folder)
     assert "small" in listed
     assert max(len(line) for line in listed.splitlines()) <= 100

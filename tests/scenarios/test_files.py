@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.files import CATALOGUE, find_scenarios, in_suite, read_scenario
-from scenarios.model import Answer
+from scenarios.files import CATALOGUE, HELD_OUT, UNSEEN, find_scenarios, in_suite, read_scenario
+from scenarios.model import Answer, Observed
 from scenarios.production import fleet_of
 from scenarios.roles import exposure, filled, find_roles
 from tests.scenarios.support import TEXT, small_scenario, write_scenario
@@ -16,7 +16,9 @@ from twin.spec.errors import BadInput
 pytestmark = pytest.mark.requirement("R21")
 
 
-@pytest.mark.parametrize("path", sorted(CATALOGUE.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*CATALOGUE.glob("*.yaml"), *UNSEEN.glob("*.yaml")]), ids=lambda path: path.stem
+)
 def test_every_file_of_the_catalogue_loads_and_fits_its_fleet(path: Path) -> None:
     scenario = read_scenario(path)
     assert scenario.name == path.stem
@@ -34,6 +36,25 @@ def test_the_core_suite_covers_both_answers_and_both_engines() -> None:
     assert len(core) >= 6
     assert {scenario.answer for scenario in core} == set(Answer)
     assert sum(scenario.engine == "simpy" for scenario in core) >= 2
+
+
+def test_what_is_held_out_is_run_only_when_it_is_named() -> None:
+    found = find_scenarios()
+    unseen = in_suite(found, HELD_OUT)
+    assert {s.name for s in unseen} == {path.stem for path in UNSEEN.glob("*.yaml")}
+    assert len(unseen) >= 3
+    for suite in ("all", "core", "smoke"):
+        assert not {s.name for s in in_suite(found, suite)} & {s.name for s in unseen}
+    assert in_suite(found, unseen[0].name) == (unseen[0],)
+
+
+def test_some_of_the_core_suite_shows_itself_through_noise_blind_spots_and_late() -> None:
+    """A twin that is built from perfect telemetry says nothing about one that is not."""
+    seen = [scenario.observed for scenario in in_suite(find_scenarios(), "core") if scenario.observed != Observed()]
+    assert len(seen) >= 2
+    assert all(observed.noise_ratio > 0.0 for observed in seen)
+    assert any(observed.missing_edges_ratio > 0.0 for observed in seen)
+    assert any(observed.staleness_s > 0.0 for observed in seen)
 
 
 WRONG = {
@@ -55,6 +76,7 @@ WRONG = {
         7,
         "nothing can be replayed",
     ),
+    "a fix that is refused": (("undo the roll-out\n", "undo the roll-out\n    refused: true\n"), 13, "mends nothing"),
     "a page that is also a fix": (("timeline:", "answer: hand_over\ntimeline:"), 12, "handed over names a fix"),
 }
 

@@ -14,6 +14,7 @@ from scenarios.users import Users, harm_of, recovered_at_s
 from tests.scenarios.support import small_scenario
 from twin.fleet.plant import plant_of
 from twin.fleet.plant.kube import WorldKubeApi
+from twin.gate.judge import DELTA_RATIO, DELTA_SMALL_RATIO
 from twin.spec.errors import NotFound, TwinError
 from twin.spec.plan import ObjectRef
 
@@ -126,6 +127,16 @@ def test_harm_is_what_is_worse_than_without_the_write(calm: Production) -> None:
     assert worse.minutes == pytest.approx(2 * (30 - 0.02 * 60 - 0.5) / 60 / 2, abs=1e-3)
     # A second write that undoes a first one's good is harm against the world in which it was not made.
     assert harm_of(world, _users([30, 0, 30, 30]), [_users([30, 30, 30, 30]), _users([30, 0, 0, 0])]).counts
+
+
+def test_few_users_can_be_harmed_too(calm: Production) -> None:
+    """One user a second, all let down for a minute. δ is the judge's: at most a fifth of them, beside its share."""
+    few = [
+        Users(u.start_bin, np.full_like(u.came, 5.0), u.let_down, u.late) for u in (_users([1, 1, 0]), _users([0] * 3))
+    ]
+    harm = harm_of(calm.world, few[0], [few[1]])
+    assert harm.counts
+    assert harm.minutes == pytest.approx(1.0 - DELTA_RATIO - DELTA_SMALL_RATIO, abs=1e-3)
 
 
 def test_recovery_is_for_good() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from agent.brains.brain import Diagnosis, View, change
+from scenarios import runner
 from scenarios.model import Answer, Scenario
 from scenarios.oracle import Outcome
+from scenarios.production import build
 from scenarios.record import line_of
 from scenarios.runner import BRAINS, run_bench, run_episode
 from tests.scenarios.support import small_scenario
@@ -33,6 +35,20 @@ def test_the_same_inputs_give_the_same_record_in_any_order(scenario: Scenario) -
     assert "wall" not in line_of(once[0].record)
 
 
+def test_the_calm_of_one_seed_is_played_once_and_nobody_can_tell(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    monkeypatch.setattr(runner, "build", lambda scenario, seed: built.append(seed) or build(scenario, seed))
+    first = run_episode(scenario, 7, "naive", "off").record
+    again = run_episode(scenario, 7, "naive", "off").record
+    assert built == [7]
+    other = run_episode(replace(scenario, title="another"), 7, "naive", "off").record
+    assert built == [7, 7], "another scenario is another production"
+    assert line_of(first) == line_of(again) == line_of(other)
+    assert first.writes >= 1, "what the first wrote is not there in the second"
+
+
 @pytest.mark.requirement("R13", "R16")
 def test_with_the_whole_gate_nothing_is_written_without_a_receipt(scenario: Scenario) -> None:
     naive = run_episode(scenario, 1, "naive", "fleet").record
@@ -49,8 +65,11 @@ def test_who_does_nothing_resolves_nothing(scenario: Scenario) -> None:
     assert (noop.outcome, noop.writes, noop.pages, noop.pages_missed) == (Outcome.FAILED, 0, 0, 1)
     assert noop.safe
     paging = run_episode(scenario, 1, "always_page", "off").record
-    assert (paging.outcome, paging.pages_needless, paging.pages_missed) == (Outcome.FAILED, paging.pages, 0)
+    assert paging.outcome is Outcome.FAILED
     assert paging.pages >= 1
+    assert (paging.pages_needed, paging.pages_needless, paging.pages_missed) == (1, 0, 0), "giving up is no fault"
+    assert paging.time_to_mitigate_s is None
+    assert paging.mitigated_within_s == paging.watched_s > scenario.budgets.episode_s
     assert paging.time_to_detect_s is not None
 
 
@@ -61,6 +80,14 @@ def test_where_a_page_is_right_a_write_is_wrong(scenario: Scenario) -> None:
     naive = run_episode(handed, 1, "naive", "off").record
     assert not naive.resolved
     assert "where nothing helps" in naive.reason
+
+
+def test_a_page_for_what_ends_by_itself_is_needless(scenario: Scenario) -> None:
+    passing = replace(scenario, timeline=(replace(scenario.timeline[0], for_s=90.0),))
+    paging = run_episode(passing, 1, "always_page", "off").record
+    assert (paging.outcome, paging.writes) == (Outcome.PASSED, 0)
+    assert paging.pages >= 1
+    assert (paging.pages_needed, paging.pages_needless) == (0, paging.pages)
 
 
 class _ScalesToZero:

@@ -30,7 +30,7 @@ def command() -> None:
 @_FOLDERS
 @_AS_JSON
 def list_scenarios(folders: tuple[Path, ...], as_json: bool) -> None:
-    """Scenarios, suites, brains and gates."""
+    """Scenarios, suites, brains and gates. What is in suite "unseen" is in no other, "all" included."""
     from scenarios.files import find_scenarios
     from scenarios.runner import BRAINS, GATES
 
@@ -45,7 +45,7 @@ def list_scenarios(folders: tuple[Path, ...], as_json: bool) -> None:
         "brains": list(BRAINS),
         "gates": list(GATES),
     }
-    lines = [f"{s.name:<16}{s.engine:<7}{s.answer.value:<11}{s.title}"[:100] for s in found]
+    lines = [f"{s.name:<23}{s.engine:<7}{s.answer.value:<11}{s.title}"[:100] for s in found]
     lines += [
         "",
         f"suites  {', '.join(['all', *suites])}",
@@ -97,9 +97,12 @@ def run(
     suite: str, brains: tuple[str, ...], gates: tuple[str, ...], seeds: int | None, first_seed: int,
     folders: tuple[Path, ...], jobs: int, out: Path, as_json: bool,
 ) -> None:  # fmt: skip
-    """Every scenario with every brain, gate and seed; episodes.jsonl and summary.json in --out."""
+    """Every scenario with every brain, gate and seed; episodes.jsonl and summary.json in --out.
+
+    Exit code 4 if an episode could not be looked at: its results are written, and say less than was asked for.
+    """
     from scenarios.metrics import rows_of
-    from scenarios.results import bench_table, write_results
+    from scenarios.results import BENCH_CAPTION, bench_table, write_results
     from scenarios.runner import run_bench
     from twin.spec.canonical import plain
 
@@ -115,11 +118,17 @@ def run(
     write_results(out, runs, suite=suite, budgets_s={s.name: s.budgets.wall_s for s in chosen})
     rows = rows_of(r.record for r in runs)
     errors = [r.record for r in runs if r.record.outcome.value == "error"]
-    lines = [bench_table(rows), f"{len(runs)} episodes in {out}; twin bench show {out}, twin report {out} -o REPORT"]
+    lines = [
+        bench_table(rows),
+        BENCH_CAPTION,
+        "",
+        f"{len(runs)} episodes in {out}; twin bench show {out}, twin report {out} -o REPORT",
+    ]
     lines += [f"  could not look: {_name(r)}: {r.error or r.reason}"[:200] for r in errors[:10]]
     emit(
         as_json, {"out": str(out), "episodes": len(runs), "errors": len(errors), "rows": plain(rows)}, "\n".join(lines)
     )
+    raise click.exceptions.Exit(4 if errors else 0)
 
 
 @command.command("show")
@@ -128,11 +137,11 @@ def run(
 def show(folder: Path, as_json: bool) -> None:
     """The table of a results folder, whole and by scenario."""
     from scenarios.metrics import by_scenario, rows_of
-    from scenarios.results import bench_table, read_results
+    from scenarios.results import BENCH_CAPTION, bench_table, read_results
     from twin.spec.canonical import plain
 
     records, summary = read_results(folder)
-    lines = [bench_table(rows_of(records))]
+    lines = [bench_table(rows_of(records)), BENCH_CAPTION]
     for name, rows in by_scenario(records).items():
         lines += ["", name, bench_table(rows)]
     lines += [

@@ -28,7 +28,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
     wrong ones are rejected, the right one is promoted on a signed receipt. Then a second incident, which it
     hands over to a human."""
     from reports.demo_page import render_demo
-    from twin.cli.demo.stage import set_stage
+    from twin.cli.demo.stage import set_stage, written_state
     from twin.cli.demo.story import incident_dossier, tell_incident, tell_stage
     from twin.spec.errors import BadInput
     from twin.spec.fault import fault_text, parse_fault
@@ -52,9 +52,11 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
             say("")
             say(f"{number}. a fault strikes, hidden from the agent: {fault_text(fault)}")
             stage.strike(fault)
+            before = written_state(stage.world)
             episode = stage.run_agent(limit_s=1800.0, jobs=jobs, bar=bar)
             tell_incident(episode, say, number=number)
-            incidents.append(incident_dossier(stage, episode, number=number, title=title))
+            base = {"before": before, "after": written_state(stage.world)}
+            incidents.append(incident_dossier(stage, episode, number=number, title=title) | {"base": base})
             stage.mend()
             stage.world.run_for(ns(SETTLE_S))
     dossier = {

@@ -34,6 +34,7 @@ from twin.promote.journal import Journal
 from twin.promote.promoter import PromotionService
 from twin.promote.standin import ApprovingPromoter
 from twin.receipt import KeyRole, load_signer, load_trusted_keys, new_key, trust_key
+from twin.spec.canonical import digest, plain
 from twin.spec.change import Action, Change
 from twin.spec.fault import Fault, FaultType
 from twin.spec.fleet import Fleet
@@ -41,7 +42,7 @@ from twin.spec.generators import combine, generate
 from twin.spec.importers import import_kubernetes, read_hints, read_sources
 from twin.spec.units import NS_PER_S
 
-__all__ = ["Stage", "example_shop", "set_stage"]
+__all__ = ["Stage", "example_shop", "set_stage", "written_state"]
 
 CALM_S: Final = 600
 APPROVER_LATENCY_S: Final = 20.0
@@ -180,6 +181,39 @@ def set_stage(*, services: int, seed: int, out: Path, bar: StageProgress) -> Sta
     bar.advance()
     _make_keys(out / "home")
     return Stage(world=world, twin=twin, calibration=calibration, policy=policies.load(), out=out, seed=seed)
+
+
+# Whatever a change could be written to. Pods and ReplicaSets follow from these.
+_WRITABLE: Final = (
+    "Deployment", "StatefulSet", "DaemonSet", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "HTTPRoute",
+    "Node", "ConfigMap",
+)  # fmt: skip
+
+
+def written_state(world: World) -> dict[str, str]:
+    """Digests of all in production that a change could write, by kind: equal before and after, nothing was written.
+
+    What an autoscaler owns is left out, for it moves by itself; what holds still is everything else.
+    """
+    kube = plant_of(world, name="production").kube
+    found = {kind: kube.list_objects(kind) for kind in _WRITABLE}
+    scaled = {
+        (obj["spec"]["scaleTargetRef"]["kind"], obj["metadata"]["namespace"], obj["spec"]["scaleTargetRef"]["name"])
+        for obj in found["HorizontalPodAutoscaler"]
+    }
+    digests: dict[str, str] = {}
+    for kind, objects in found.items():
+        said = []
+        for obj in objects:
+            name = (kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+            spec = {k: v for k, v in obj.get("spec", {}).items() if k != "replicas" or name not in scaled}
+            said.append([*name, plain(spec), plain(obj.get("data", {}))])
+        digests[kind] = digest(sorted(said, key=lambda row: row[:3]))
+    state = world.state
+    digests["sessions"] = digest([plain(state.sessions), int(state.sessions_terminated)])
+    digests["tables dropped"] = digest(sorted(state.dropped_tables))
+    digests["firewall rules"] = digest(sorted(state.firewall_rules))
+    return digests
 
 
 def example_shop() -> Fleet:

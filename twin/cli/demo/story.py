@@ -12,7 +12,7 @@ from agent.pager import render_page
 from twin.cli.demo.stage import Stage
 from twin.fleet.plant import plant_of
 from twin.ports.plant import Metric
-from twin.ports.services import Judged, Promoted, Verification
+from twin.ports.services import Judged, Promoted, PromotionOutcome, Verification
 from twin.receipt import read
 from twin.spec.canonical import plain
 from twin.spec.fleet import Source
@@ -66,10 +66,10 @@ def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
         _at(say, moment.at_s, "thinks of", _fitting(kinds, COLUMNS - LABEL_COLUMNS))
     for _, verification in episode.verifications[:1]:
         _tell_verification(episode, verification, say)
-    for _, promotion in episode.promotions:
-        _tell_promotion(episode, promotion, say)
+    for promoted, promotion in _promotions(episode):
+        _tell_promotion(episode, promoted, promotion, say)
     for page in episode.pages[:1]:
-        say("nothing that may be promoted: handed to a human")
+        say("handed to a human" if episode.promotions else "nothing that may be promoted: handed to a human")
         for line in render_page(page).splitlines():
             say(line)
 
@@ -90,9 +90,14 @@ def _tell_verification(episode: Episode, verification: Verification, say: Say) -
         say(f"  {name:<37} {judged.verdict.outcome.upper():<10} {_cut(_why(judged), 50)}")
 
 
-def _tell_promotion(episode: Episode, promotion: Promoted, say: Say) -> None:
+def _promotions(episode: Episode) -> list[tuple[Moment, Promoted]]:
+    """Each promotion with the moment at which the agent told how it had ended."""
+    told = [moment for moment in episode.moments if moment.kind == "promoted"]
+    return [(moment, promotion) for moment, (_, promotion) in zip(told, episode.promotions, strict=True)]
+
+
+def _tell_promotion(episode: Episode, promoted: Moment, promotion: Promoted, say: Say) -> None:
     """The receipt it rested on, who approved, how it went, and what would have been without."""
-    promoted = next(m for m in episode.moments if m.kind == "promoted")
     judged = _promoted_candidate(episode, promoted)
     verdict = None if judged is None else judged.verdict
     if judged is not None and judged.receipt is not None:
@@ -108,7 +113,8 @@ def _tell_promotion(episode: Episode, promotion: Promoted, say: Say) -> None:
     if promotion.observed_recovery_s is not None:
         figures[1] = f"observed {promotion.observed_recovery_s:.0f} s"
     _at(say, promoted.at_s, "promoted", f"{promotion.outcome}, {promotion.reason}   {', '.join(filter(None, figures))}")
-    if episode.mitigated_at_s is not None and episode.detected_at_s is not None:
+    done = promotion.outcome is PromotionOutcome.DONE
+    if done and episode.mitigated_at_s is not None and episode.detected_at_s is not None:
         down_s = episode.mitigated_at_s - episode.detected_at_s
         _at(
             say,
@@ -174,7 +180,7 @@ def incident_dossier(stage: Stage, episode: Episode, *, number: int, title: str)
         "mitigated_at_s": episode.mitigated_at_s,
         "moments": [{"at_s": m.at_s, "kind": m.kind, "text": m.text, "data": plain(m.data)} for m in episode.moments],
         "candidates": candidates,
-        "promotions": [plain(promotion) for _, promotion in episode.promotions],
+        "promotions": [{**plain(p), "change": str(m.data.get("change", ""))} for m, p in _promotions(episode)],
         "pages": [plain(page) for page in episode.pages],
         "observed_let_down_rps": _observed(stage, episode),
         "call_graph": _graph(stage, episode),
