@@ -196,10 +196,11 @@ def _on_verified(context: Context, event: Verified) -> Step:
     usable = [j for j in event.judged if j.outcome in allowed and j.receipt is not None]
     if _looks_over(context):
         return _watch(_noted(context, "all alerts have resolved: looking whether it is over"))
-    if not event.judged and not (event.suspects and event.suspects[0].fault is None and _is_young(context)):
+    unexplained = _is_unexplained(event)
+    if not event.judged and not (unexplained and _is_young(context)):
         return _hand_over(context, "nothing to propose")
     if not usable:
-        if event.suspects and event.suspects[0].fault is None:
+        if unexplained:
             if _is_young(context):
                 return _wait_for_evidence(context)
             return _hand_over(context, "nothing that the twin can reproduce")
@@ -208,6 +209,13 @@ def _on_verified(context: Context, event: Verified) -> Step:
     assert best.receipt is not None
     context = replace(context, phase=Phase.PROMOTE, chosen=best.change)
     return _emit(context, partial(Promote, change=best.change, receipt=best.receipt))
+
+
+def _is_unexplained(event: Verified) -> bool:
+    """None of the suspects explains it; or none could be tried, because too little of it is seen so far."""
+    if event.suspects:
+        return event.suspects[0].fault is None
+    return any(judged.outcome is Outcome.INCONCLUSIVE for judged in event.judged)
 
 
 def _is_young(context: Context) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,9 @@ from twin.change.facts import terminations_a_minute
 from twin.change.questions import policy_questions
 from twin.ports.plant import Plant
 from twin.ports.services import WriteGuard
-from twin.promote.watch import let_down_rps
+from twin.promote.watch import users_of
 from twin.receipt import CheckedReceipt, TrustedKeys, check_approvals
-from twin.spec.errors import BaseDrifted, PolicyDenied
+from twin.spec.errors import BaseDrifted, Inconclusive, PolicyDenied
 from twin.spec.plan import Plan
 
 __all__ = ["check_guard", "check_preconditions", "refuse_by_policy"]
@@ -30,7 +31,7 @@ def check_preconditions(
     approvals: Sequence[Mapping[str, Any]],
     guard: WriteGuard,
 ) -> None:
-    """Raises BaseDrifted (6), PolicyDenied (5), ApprovalMissing (8). Reads only."""
+    """Raises BaseDrifted (6), PolicyDenied (5), ApprovalMissing (8), Inconclusive (4). Reads only."""
     receipt = checked.receipt
     if receipt.target != plant.name:
         raise BaseDrifted(
@@ -89,8 +90,13 @@ def _check_envelope(plant: Plant, checked: CheckedReceipt) -> None:
             "the receipt says nothing of the course that was expected",
             "verify the change again",
         )
-    observed, _ = let_down_rps(plant, receipt.prediction.journeys)
-    elapsed_s = plant.clock.now_s() - receipt.issued_s
+    users = users_of(plant, receipt.prediction.journeys)
+    if math.isnan(users.let_down_rps):
+        raise Inconclusive(
+            "nobody can tell whether this is the incident that was rehearsed",
+            "production's telemetry shows nothing of its users", "mend the telemetry and try again",
+        )  # fmt: skip
+    observed, elapsed_s = users.let_down_rps, users.at_s - receipt.issued_s
     for curve in receipt.symptom_envelope:
         times = [point.t_s for point in curve.points]
         low = float(np.interp(elapsed_s, times, [point.low for point in curve.points]))

@@ -23,7 +23,7 @@ from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
 from twin.promote.preconditions import check_guard, check_preconditions, refuse_by_policy
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
-from twin.promote.watch import Finding, let_down_rps, look, worst_let_down_ratio
+from twin.promote.watch import UNSEEN, Finding, look, users_of
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
 from twin.spec.canonical import plain
 from twin.spec.change import Action, change_digest
@@ -287,18 +287,21 @@ class PromotionService:
         move = moves_of(plan)[number]
         assert isinstance(move, Watch)
         finding, worse_in_a_row = Finding.UNCLEAR, 0
-        end_s = self.plant.clock.now_s() + move.duration_s
+        begun_s = self.plant.clock.now_s()
+        end_s = begun_s + move.duration_s
         while True:
             self.plant.clock.sleep(min(LOOK_S, max(end_s - self.plant.clock.now_s(), 0.0)))
             self._look_for_a_stop(promotion.id, plan, number)
             now_s = self.plant.clock.now_s()
             prediction = checked.receipt.prediction
-            observed, _ = let_down_rps(self.plant, prediction.journeys, window_s=LOOK_S + 1.0)
-            if worst_let_down_ratio(self.plant, prediction.journeys, window_s=LOOK_S + 1.0) >= RECOVERED_RATIO:
+            users = users_of(self.plant, prediction.journeys, window_s=LOOK_S)
+            if users.worst_ratio >= RECOVERED_RATIO:
                 self._well_since_s = None
             elif self._well_since_s is None:
-                self._well_since_s = now_s
-            finding = look(observed, prediction, now_s - started_s, canary=move.canary)
+                self._well_since_s = users.at_s
+            if not users.at_s >= begun_s:  # Late metrics are about what was before.
+                users = UNSEEN
+            finding = look(users.let_down_rps, prediction, users.at_s - started_s, canary=move.canary)
             worse_in_a_row = worse_in_a_row + 1 if finding is Finding.WORSE else 0
             if worse_in_a_row >= WORSE_IN_A_ROW or now_s >= end_s - CLOCK_S:
                 break

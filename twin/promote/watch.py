@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twin.ports.plant import Metric, Plant
 from twin.spec.verdict import Prediction
 
-__all__ = ["Finding", "let_down_rps", "look", "worst_let_down_ratio"]
+__all__ = ["UNSEEN", "Finding", "Users", "look", "users_of"]
 
 SLACK_SHARE: Final = 0.3
 SLACK_RPS: Final = 1.0
+LATE_MAX_S: Final = 60.0  # of the newest scrape: monitoring is late, but not for ever
 PHASE_S: Final = 45.0  # A restart may come so much earlier or later than predicted.
 
 
@@ -25,37 +27,44 @@ class Finding(StrEnum):
     WORSE = "worse"
 
 
-def let_down_rps(plant: Plant, journeys: Sequence[str], *, window_s: float = 30.0) -> tuple[float, float]:
-    """(users let down a second, users a second) of these journeys over the last scrapes; NaN without one. No journeys:
-    all of them."""
-    bad, rate = _users(plant, journeys, window_s)
-    seen = np.isfinite(bad.sum(axis=1)) & np.isfinite(rate.sum(axis=1))  # A scrape counts whole or not at all.
-    if not seen.any():
-        return float("nan"), float("nan")
-    return float(bad[seen].sum(axis=1).mean()), float(rate[seen].sum(axis=1).mean())
+@dataclass(frozen=True, slots=True)
+class Users:
+    """How users fared up to the newest scrape, at `at_s`: let down a second, and the worst journey's share of users
+    let down. Nothing seen: NaN, NaN and 1.0, for unseen is not well."""
+
+    at_s: float
+    let_down_rps: float
+    worst_ratio: float
 
 
-def worst_let_down_ratio(plant: Plant, journeys: Sequence[str], *, window_s: float = 30.0) -> float:
-    """Share of users let down on the journey of these that fares worst; 1.0 if nothing was measured: unseen is not
-    well."""
-    bad, rate = _users(plant, journeys, window_s)
-    total, let_down = np.nansum(rate, axis=0), np.nansum(bad, axis=0)
-    if not total.size or not total.any():
-        return 1.0
-    return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max())
+UNSEEN: Final = Users(math.nan, math.nan, 1.0)
 
 
-def _users(plant: Plant, journeys: Sequence[str], window_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Users let down a second, and users a second, by scrape and journey: (T, J) both."""
+def users_of(plant: Plant, journeys: Sequence[str], *, window_s: float = 30.0) -> Users:
+    """Users of these journeys (none named: all) over the window that ends with the newest scrape.
+
+    Scrapes come late; one that is older than LATE_MAX_S says nothing about now. A scrape counts whole or not at all.
+    """
     now_s = plant.clock.now_s()
     edges = [
         edge.id
         for edge in plant.telemetry.edges()
         if edge.id.caller == "user" and (not journeys or edge.id.caller_operation in journeys)
     ]
-    rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, edges, start_s=now_s - window_s, end_s=now_s).values
-    bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, edges, start_s=now_s - window_s, end_s=now_s).values
-    return rate * bad, rate
+    span = {"start_s": now_s - window_s - LATE_MAX_S, "end_s": now_s}
+    rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, edges, **span)
+    bad = rate.values * plant.telemetry.edge_series(Metric.ERROR_RATIO, edges, **span).values
+    whole = np.isfinite(bad).all(axis=1) & np.isfinite(rate.values).all(axis=1)
+    if not edges or not whole.any():
+        return UNSEEN
+    newest_s = float(rate.times_s[whole].max())
+    rows = whole & (rate.times_s > newest_s - window_s)
+    if newest_s < now_s - LATE_MAX_S:
+        return UNSEEN
+    total, let_down = rate.values[rows].sum(axis=0), bad[rows].sum(axis=0)
+    ratios = np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0)
+    worst = float(ratios.max()) if total.any() else 1.0
+    return Users(newest_s, float(let_down.sum()) / int(rows.sum()), worst)
 
 
 def look(observed_rps: float, prediction: Prediction, elapsed_s: float, *, canary: bool) -> Finding:

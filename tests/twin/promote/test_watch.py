@@ -16,7 +16,7 @@ from tests.twin.promote.test_crash import Killed
 from twin.ports.plant import EdgeId, Metric, Plant, Series, TracedEdge
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
-from twin.promote.watch import let_down_rps, worst_let_down_ratio
+from twin.promote.watch import UNSEEN, Users, users_of
 from twin.spec.change import Action
 from twin.spec.errors import BaseDrifted
 from twin.spec.plan import ObjectRef
@@ -113,8 +113,9 @@ class _TwoJourneys:
 
     name = "prod"
 
-    def __init__(self) -> None:
+    def __init__(self, scraped_s: float = 95.0) -> None:
         self.telemetry = self.clock = self
+        self.scraped_s = scraped_s
 
     def now_s(self) -> float:
         return 100.0
@@ -128,15 +129,20 @@ class _TwoJourneys:
     def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
         told = {"browse": (10.0, 0.5), "batch": (40.0, 1.0)}
         figure = 0 if metric is Metric.REQUESTS_RPS else 1
-        return Series(np.array([95.0]), np.array([[told[edge.caller_operation][figure] for edge in edges]]))
+        return Series(np.array([self.scraped_s]), np.array([[told[edge.caller_operation][figure] for edge in edges]]))
 
 
 def test_trouble_elsewhere_is_another_incidents() -> None:
     plant: Any = _TwoJourneys()
-    assert let_down_rps(plant, ("browse",)) == (5.0, 10.0)
-    assert let_down_rps(plant, ()) == (45.0, 50.0)
-    assert worst_let_down_ratio(plant, ("browse",)) == 0.5
-    assert worst_let_down_ratio(plant, ()) == 1.0
+    assert users_of(plant, ("browse",)) == Users(95.0, 5.0, 0.5)
+    assert users_of(plant, ()) == Users(95.0, 45.0, 1.0)
+
+
+def test_late_metrics_are_taken_for_what_they_are_about_and_old_ones_for_nothing() -> None:
+    late: Any = _TwoJourneys(scraped_s=60.0)
+    assert users_of(late, ("browse",), window_s=15.0).at_s == 60.0
+    stale: Any = _TwoJourneys(scraped_s=30.0)
+    assert users_of(stale, ("browse",)) is UNSEEN
 
 
 def test_a_receipt_that_expects_nothing_fits_no_incident(rig: Rig) -> None:
