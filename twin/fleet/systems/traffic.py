@@ -19,6 +19,7 @@ __all__ = ["TICK_NS", "TrafficSystem"]
 
 TICK_NS: Final = NS_PER_S
 NOBODY_WAITS: Final = 1e-9  # requests
+SOMEBODY_WAITS: Final = 1.0
 
 Observer = Callable[[int, Sample], None]
 
@@ -87,8 +88,9 @@ def _measure(
 ) -> None:  # fmt: skip
     """How long a request waits at each service, and how much of its cpu is used.
 
-    Little's law: wait = queue / throughput. No throughput with a queue: nobody is ever served. answered,
-    ready: (S,) work space. out_wait_s, out_utilisation: (S,).
+    Little's law: wait = queue / throughput. No throughput while somebody waits: nobody is ever served. Where fewer
+    than one request is expected to wait, none came in a tick without answers: a quiet service is not a blocked one.
+    answered, ready: (S,) work space. out_wait_s, out_utilisation: (S,).
     """
     for s in range(out_wait_s.shape[0]):
         out_wait_s[s] = 0.0
@@ -108,7 +110,10 @@ def _measure(
     for s in range(out_wait_s.shape[0]):
         if out_wait_s[s] > NOBODY_WAITS:
             rate = answered[s] / dt_s
-            out_wait_s[s] = out_wait_s[s] / max(rate, 1e-12) if rate > 0.0 else np.inf
+            if rate > 0.0:
+                out_wait_s[s] = out_wait_s[s] / max(rate, 1e-12)
+            else:
+                out_wait_s[s] = np.inf if out_wait_s[s] >= SOMEBODY_WAITS else 0.0
         else:
             out_wait_s[s] = 0.0
         out_utilisation[s] = out_utilisation[s] / ready[s] if ready[s] > 0.0 else 0.0
