@@ -79,7 +79,8 @@ def _blind(why: str) -> Inconclusive:
 
 
 def users_let_down(plant: Plant, *, start_s: float, end_s: float) -> float:
-    """Share of users let down between two moments, on the journey that fares worst; NaN if nobody came.
+    """Share of users let down between two moments, on the journey that fares worst; NaN if nobody came, or if of
+    those who came on a journey nobody knows how they fared.
 
     The worst, not the mean: a large fleet's happy users must not hide an unhappy few.
     """
@@ -88,7 +89,9 @@ def users_let_down(plant: Plant, *, start_s: float, end_s: float) -> float:
         return float("nan")
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
     bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
-    total, let_down = np.nansum(rate, axis=0), np.nansum(rate * bad, axis=0)
-    if not (total > 0.0).any():
+    whole = np.isfinite(rate) & np.isfinite(bad)  # A scrape of a journey counts whole or not at all.
+    total, let_down = np.where(whole, rate, 0.0).sum(axis=0), np.where(whole, rate * bad, 0.0).sum(axis=0)
+    came = np.nan_to_num(rate, nan=0.0).sum(axis=0) > 0.0
+    if not (total > 0.0).any() or (came & ~whole.any(axis=0)).any():
         return float("nan")
     return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max())

@@ -215,7 +215,7 @@ def _is_unexplained(event: Verified) -> bool:
     """None of the suspects explains it; or none could be tried, because too little of it is seen so far."""
     if event.suspects:
         return event.suspects[0].fault is None
-    return any(judged.outcome is Outcome.INCONCLUSIVE for judged in event.judged)
+    return not event.judged or any(judged.outcome is Outcome.INCONCLUSIVE for judged in event.judged)
 
 
 def _is_young(context: Context) -> bool:

@@ -46,20 +46,23 @@ class Amendment:
 
 
 def deploys_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Timed, ...]:
-    """New images and environments, at the time when they were rolled out; times from the twin's epoch `since_s`."""
+    """New images and environments, at the time when they were rolled out, or from the beginning if that was before;
+    times from the twin's epoch `since_s`."""
     when = _deployed_at_s(plant)
     replay = []
     for service in twin.services:
-        if service.id not in when or when[service.id] < since_s:
-            continue
-        container = plant.kube.get(_workload(service))["spec"]["template"]["spec"]["containers"][0]
+        try:
+            workload = plant.kube.get(_workload(service))
+        except NotFound:
+            continue  # It was deleted meanwhile; a World cannot lose a service, and plays it on.
+        container = workload["spec"]["template"]["spec"]["containers"][0]
         env = {e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}
         changed = tuple(sorted((k, v) for k, v in env.items() if service.env.get(k) != v))
         if container["image"] != service.image or changed:
             replay.append(
                 Timed(
                     what=Deploy(service=service.id, image=container["image"], env=changed),
-                    start_ns=round((when[service.id] - since_s) * NS_PER_S),
+                    start_ns=round(max(when.get(service.id, since_s) - since_s, 0.0) * NS_PER_S),
                 )
             )
     return tuple(replay)
@@ -76,7 +79,12 @@ def _workloads(twin: Fleet, ours: KubeApi, plant: Plant, since_s: float) -> Iter
     when = _deployed_at_s(plant)
     for service in twin.services:
         ref = _workload(service)
-        mine, theirs = ours.get(ref), plant.kube.get(ref)
+        try:
+            mine, theirs = ours.get(ref), plant.kube.get(ref)
+        except NotFound:
+            continue
+        if paused := _differing(mine, theirs, [("spec", "paused")]):
+            yield Amendment(max(when.get(service.id, since_s), since_s), ref, paused)
         limits = _differing(mine, theirs, [container_path(service.name, "resources", g, r) for g, r in _RESOURCES])
         if limits:
             yield Amendment(max(when.get(service.id, since_s), since_s), ref, limits)
@@ -139,13 +147,14 @@ def _plain(path: FieldPath, value: Any) -> Any:
 def _scaled_at_s(plant: Plant, service: ServiceId, since_s: float) -> float:
     """When the number of replicas that is wanted became what it is, as the metrics show it."""
     series = plant.telemetry.series(Metric.WANTED_REPLICAS, [service], start_s=since_s, end_s=plant.clock.now_s())
-    if series.times_s.size == 0:
+    seen = np.isfinite(series.values[:, 0])  # A lost scrape is no other number.
+    times_s, wanted = series.times_s[seen], series.values[seen, 0]
+    if wanted.size == 0:
         return since_s
-    wanted = series.values[:, 0]
     other = np.flatnonzero(wanted != wanted[-1])
     if other.size == 0:
         return since_s
-    return float(series.times_s[min(int(other[-1]) + 1, wanted.size - 1)])
+    return float(times_s[min(int(other[-1]) + 1, wanted.size - 1)])
 
 
 def _deployed_at_s(plant: Plant) -> dict[ServiceId, float]:

@@ -1,9 +1,9 @@
 """The gate: six stages, cheapest first, and a verdict for each candidate of an incident.
 
 All candidates come in one request. They are rehearsed in the same replications, so that they differ by
-nothing but themselves. Seeds follow from what is asked of which base, so that nobody can fish for a kind one by
-asking again. What was best of several looks better than it is: whatever would be called effective is rehearsed
-once more, on fresh replications, and only these decide.
+nothing but themselves. Seeds follow from the base, so that nobody can fish for a kind one by asking again. What was
+best of several looks better than it is: whatever would be called effective is rehearsed once more, on fresh
+replications, and only these decide.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ from twin.gate.rivals import rivals_of
 from twin.gate.shadow import rehearse_mechanics
 from twin.ports.plant import Plant
 from twin.ports.services import Judged, Verification, VerifyRequest
-from twin.spec.canonical import digest
 from twin.spec.change import Change, Reversibility
-from twin.spec.errors import TwinError
+from twin.spec.errors import NotFound, TwinError
 from twin.spec.fault import FaultType, fault_text
 from twin.spec.fleet import Fleet
-from twin.spec.plan import Plan
-from twin.spec.receipt import base_digest
+from twin.spec.plan import ObjectRef, Plan
+from twin.spec.receipt import BaseObject, base_digest
 from twin.spec.verdict import Outcome, Prediction, StageName, StageResult, StageVerdict, Suspect, Verdict
 
 __all__ = ["Evidence", "Gate", "Issuer", "Progress", "Settings"]
@@ -135,7 +134,7 @@ class Gate:
         scene: Scene | None = None
         suspects: tuple[Suspect, ...] = ()
         if self._settings.fleet:
-            seed = _seed(open_ones, self._production)
+            seed = _seed(request, self._twin, self._production)
             scene, reproduction = self._reproduce(request, open_ones)
             suspects = reproduction.suspects if reproduction else ()
             if scene is not None and reproduction is not None:
@@ -332,7 +331,9 @@ def _settle(candidate: _Candidate, found: Judgement, *, role: _Role, reproduced:
     candidate.stages.append(result)
     lower = candidate.outcome is None or _WORSE.index(outcome) > _WORSE.index(candidate.outcome)
     if lower or (role is _Role.FRESH and outcome is candidate.outcome):
-        candidate.outcome, candidate.judgement, candidate.decisive = outcome, found, result
+        candidate.outcome, candidate.decisive = outcome, result
+        if role is not _Role.RIVAL or not outcome.promotable:
+            candidate.judgement = found  # What may go on is told by the best suspect's runs, never by a rival's few.
 
 
 def _outcome(found: Judgement, reproduced: bool) -> tuple[Outcome, str]:
@@ -382,11 +383,19 @@ def _verdict(candidate: _Candidate, suspects: tuple[Suspect, ...]) -> Verdict:
     )
 
 
-def _seed(candidates: Sequence[_Candidate], production: Plant) -> int:
-    """A number that follows from what is asked of which base: neither words nor asking again can change it."""
-    refs = {ref for candidate in candidates if candidate.plan is not None for ref in candidate.plan.reads}
-    asked = sorted(digest({"actions": c.change.actions, "strategy": c.change.strategy}) for c in candidates)
-    return int(digest({"asked": asked, "base": base_digest(base_of(production.kube, sorted(refs)))})[:12], 16)
+def _seed(request: VerifyRequest, twin: Fleet, production: Plant) -> int:
+    """A number that follows from the base alone: the workloads that suffer, as they are set. No wording, companion,
+    strategy or second asking draws other noise; all candidates share it anyway."""
+    hit = set(request.incident.services)
+    found: list[BaseObject] = []
+    for service in twin.services:
+        if service.id in hit:
+            ref = ObjectRef(kind=service.kind.value, name=service.name, namespace=service.namespace)
+            try:
+                found += base_of(production.kube, [ref])
+            except NotFound:
+                continue  # It is gone from production; the others tell enough.
+    return int(base_digest(tuple(found))[:12], 16)
 
 
 def _replications(seed: int, count: int) -> list[int]:

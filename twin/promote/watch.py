@@ -55,7 +55,7 @@ def users_of(plant: Plant, journeys: Sequence[str], *, window_s: float = 30.0) -
     rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, edges, **span)
     bad = rate.values * plant.telemetry.edge_series(Metric.ERROR_RATIO, edges, **span).values
     whole = np.isfinite(bad).all(axis=1) & np.isfinite(rate.values).all(axis=1)
-    if not edges or not whole.any():
+    if set(journeys) - {edge.caller_operation for edge in edges} or not edges or not whole.any():
         return UNSEEN
     newest_s = float(rate.times_s[whole].max())
     rows = whole & (rate.times_s > newest_s - window_s)

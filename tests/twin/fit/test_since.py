@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 
 from tests.small_shop import small_shop
 from twin.fit.observe import observe
 from twin.fit.reproduce import set_scene
-from twin.fit.since import amendments_since
+from twin.fit.since import _scaled_at_s, amendments_since
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
+from twin.ports.plant import Metric, Series
 from twin.spec.fields import container_path
 from twin.spec.fleet import Fleet
 from twin.spec.ids import ServiceId
@@ -34,6 +39,35 @@ def test_nothing_changed_means_no_amendment(observed: tuple[World, Fleet]) -> No
     world, twin = observed
     world.run_for(120 * NS_PER_S)
     assert amendments_since(twin, plant_of(world), float(twin.epoch_s)) == ()
+
+
+def test_a_build_that_was_rolled_out_long_before_the_onset_is_played_too(observed: tuple[World, Fleet]) -> None:
+    world, twin = observed
+    kube = plant_of(world, writes=True).kube
+    kube.patch(CART, {container_path("cart", "image"): "cart:v9"})
+    world.run_for(600 * NS_PER_S)
+    kube.patch(CART, {("spec", "paused"): True})
+    world.run_for(60 * NS_PER_S)
+    plant = plant_of(world, name="prod")
+    symptom = Symptom(service=ServiceId("shop/cart"), kind=SymptomKind.ERRORS, value=0.5, usual=0.0)
+    onset_s = plant.clock.now_s() - 60.0
+    scene = set_scene(twin, plant, Incident(id="1", title="t", onset_s=onset_s, symptoms=(symptom,)))
+    played = plant_of(scene.play(None)).kube.get(CART)
+    assert played["spec"]["template"]["spec"]["containers"][0]["image"] == "cart:v9"
+    assert played["spec"]["paused"] is True
+
+
+@pytest.mark.parametrize("wanted", [[2, 2, 4, 4, 4, 4], [2, 2, 4, 4, np.nan, 4], [2, 2, 4, 4, 4, np.nan]])
+def test_a_lost_scrape_is_no_other_number_of_replicas(wanted: list[float]) -> None:
+    class _Told:
+        def series(self, _metric: Metric, _services: object, **_span: float) -> Series:
+            return Series(np.arange(6) * 15.0, np.array(wanted)[:, None])
+
+        def now_s(self) -> float:
+            return 90.0
+
+    plant: Any = SimpleNamespace(telemetry=_Told(), clock=_Told())
+    assert _scaled_at_s(plant, ServiceId("shop/cart"), 0.0) == 30.0
 
 
 def test_what_was_set_since_is_set_in_the_twin_at_its_time(observed: tuple[World, Fleet]) -> None:

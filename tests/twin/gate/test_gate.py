@@ -24,7 +24,7 @@ from twin.gate.rehearsal import Rehearsal, rehearse
 from twin.ports.plant import Metric, Plant, Series, Telemetry
 from twin.ports.services import Judged, VerifyRequest
 from twin.receipt import KeyRole, load_signer, new_key, trust_key
-from twin.spec.change import Action, Change
+from twin.spec.change import Action, Change, Strategy
 from twin.spec.errors import ApiError, PolicyDenied
 from twin.spec.fault import parse_fault
 from twin.spec.ids import ServiceId
@@ -190,8 +190,11 @@ def test_neither_words_nor_asking_again_draw_other_seeds() -> None:
     gate = Gate(small_shop(), plant_of(world), _policy(), settings=Settings(replications=2))
     first = gate.verify(_request(world)).judged[0].verdict.seeds
     world.run(ns(CALM_S + 121.0))
-    reworded = Change(actions=UNDO.actions, reason="please", requester="somebody else")
-    again = gate.verify(_request(world, reworded)).judged[0].verdict.seeds
+    strategy = Strategy(watch_s=61.0)
+    reworded = Change(actions=UNDO.actions, reason="please", requester="somebody else", strategy=strategy)
+    scale = Action(kind="scale", target="shop/web", parameters={"replicas": 4.0})
+    companion = Change(actions=(scale,), reason="room", requester="agent")
+    again = gate.verify(_request(world, companion, reworded)).judged[1].verdict.seeds
     assert first[0] == again[0]
     plant_of(world, writes=True).kube.patch(
         ObjectRef(kind="Deployment", name="cart", namespace="shop"), {("spec", "replicas"): 4}
@@ -238,6 +241,8 @@ def _judgement(**figures: Any) -> Judgement:
         (_Role.RIVAL, {"errors": ("no such session",), "absent": True}, Outcome.EFFECTIVE),
         (_Role.RIVAL, {"errors": ("its roll-out is not done after 900 s",)}, Outcome.REJECTED),
         (_Role.RIVAL, {"harm": clopper_pearson(6, 6), "replications": 6}, Outcome.REJECTED),
+        (_Role.RIVAL, {"effect": clopper_pearson(0, 6), "replications": 6}, Outcome.HARMLESS),
+        (_Role.RIVAL, {"effect": clopper_pearson(5, 6), "replications": 6}, Outcome.INCONCLUSIVE),
         (_Role.FRESH, {"effect": clopper_pearson(9, 16)}, Outcome.INCONCLUSIVE),
         (_Role.FRESH, {"unseen": "figures broke down"}, Outcome.INCONCLUSIVE),
         (_Role.BEST, {"dropped": 1}, Outcome.REJECTED),
@@ -254,3 +259,6 @@ def test_each_count_decides_as_it_should(role: _Role, figures: dict[str, Any], o
     assert candidate.decisive is not None
     last = candidate.stages[-1 if outcome is not Outcome.EFFECTIVE else 0]
     assert candidate.decisive is last, "the reason that is told is not the one that decided"
+    assert candidate.judgement is not None
+    if outcome.promotable:
+        assert candidate.judgement.replications == 16, "a receipt must not rest on a rival's few runs"

@@ -136,6 +136,7 @@ def test_trouble_elsewhere_is_another_incidents() -> None:
     plant: Any = _TwoJourneys()
     assert users_of(plant, ("browse",)) == Users(95.0, 5.0, 0.5)
     assert users_of(plant, ()) == Users(95.0, 45.0, 1.0)
+    assert users_of(plant, ("browse", "checkout")) is UNSEEN, "a journey that nobody traced is not well"
 
 
 def test_late_metrics_are_taken_for_what_they_are_about_and_old_ones_for_nothing() -> None:

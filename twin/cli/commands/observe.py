@@ -23,20 +23,27 @@ def command(prod: str, out: Path, window: str, as_json: bool) -> None:
     from twin.fit.calibration import calibrate
     from twin.fit.observe import observe
     from twin.fleet.plant import plant_of
+    from twin.spec.errors import Inconclusive
     from twin.spec.files import write_fleet
     from twin.spec.units import parse_duration_s
 
     plant = plant_of(open_world(prod), name=Path(prod).stem)
     window_s = parse_duration_s(window)
     twin = observe(plant, window_s=window_s)
-    fit = calibrate(plant, window_s=window_s)
+    try:
+        fit = calibrate(plant, window_s=window_s)
+    except Inconclusive:  # Too little to hold anything out: the twin stands, how well it fits is not known.
+        fit = None
     write_text(out, write_fleet(twin))
     sources = count_by_source(dict(twin.beliefs))
     counted = ", ".join(f"{count} {source}" for source, count in sources.items())
-    emit(
-        as_json,
-        {"services": len(twin.services), "median_error_ratio": fit.median_error_ratio,
-         "p90_error_ratio": fit.p90_error_ratio, **{str(source): count for source, count in sources.items()}},
-        f"{out}: {len(twin.services)} services, median error {fit.median_error_ratio:.1%} "
-        f"(nine in ten below {fit.p90_error_ratio:.1%}); figures: {counted}",
-    )  # fmt: skip
+    told = "how well it fits is not known: the window is too short to hold any of it out"
+    if fit is not None:
+        told = f"median error {fit.median_error_ratio:.1%} (nine in ten below {fit.p90_error_ratio:.1%})"
+    figures = {
+        "services": len(twin.services),
+        "median_error_ratio": fit.median_error_ratio if fit else None,
+        "p90_error_ratio": fit.p90_error_ratio if fit else None,
+        **{str(source): count for source, count in sources.items()},
+    }
+    emit(as_json, figures, f"{out}: {len(twin.services)} services, {told}; figures: {counted}")

@@ -115,12 +115,12 @@ def _moved(code: int, first: int, last: int, first_tmp: int, edge_probability: F
     at = G_TROUBLE_KEY
     moved = bool(
         groups[code, at] + groups[code, at + 3] == 0.0
-        or abs(share - groups[code, at]) > MOVED * share
-        or abs(mean - groups[code, at + 1]) > MOVED * mean
-        or abs(second - groups[code, at + 2]) > MOVED * second
-        or abs(other - groups[code, at + 3]) > MOVED * other
-        or abs(other_mean - groups[code, at + 4]) > MOVED * other_mean
-        or abs(other_second - groups[code, at + 5]) > MOVED * other_second
+        or not abs(share - groups[code, at]) <= MOVED * share  # Not ">": what is no figure has moved.
+        or not abs(mean - groups[code, at + 1]) <= MOVED * mean
+        or not abs(second - groups[code, at + 2]) <= MOVED * second
+        or not abs(other - groups[code, at + 3]) <= MOVED * other
+        or not abs(other_mean - groups[code, at + 4]) <= MOVED * other_mean
+        or not abs(other_second - groups[code, at + 5]) <= MOVED * other_second
     )
     if moved:
         groups[code, at] = share

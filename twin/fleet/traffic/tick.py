@@ -274,6 +274,7 @@ class TickEngine:
                 mended = True
         if mended:  # Nothing that was worked out from such figures may stand.
             self._rest[:] = 0
+            self._groups[:] = 0.0
             self._ops[O_STALE] = 1.0
 
     def save(self) -> dict[str, NDArray[np.generic]]:
@@ -630,20 +631,27 @@ class TickEngine:
         """Memory for a sample: used again once nobody holds the sample that lay there.
 
         A fresh block would cost more in page faults than the tick costs in arithmetic. Every array of a
-        sample keeps its block alive, so a count of references says whether a caller kept anything.
+        sample keeps its block alive, so a count of references says whether a caller kept anything. How many there
+        are of a block that nobody keeps is measured, since it differs between versions of Python.
         """
         if len(self._blocks) > 8:  # Pools came and went.
             self._blocks.clear()
         blocks = self._blocks.setdefault(size, [])
-        for block in blocks:
-            # One reference from the list, one from the loop, one from the call.
-            if sys.getrefcount(block) == 3:
-                return block
+        for place in range(len(blocks)):
+            if _references(blocks, place) == _REFERENCES_UNKEPT:
+                return blocks[place]
         if len(blocks) >= 4:
             blocks.clear()
         block = np.zeros(size)
         blocks.append(block)
         return block
+
+
+def _references(blocks: list[F64], place: int) -> int:
+    return sys.getrefcount(blocks[place])
+
+
+_REFERENCES_UNKEPT: Final = _references([np.zeros(1)], 0)
 
 
 def _touched(network: Network, known: Conditions, now: Conditions) -> NDArray[np.bool_]:
