@@ -295,11 +295,12 @@ class PromotionService:
             now_s = self.plant.clock.now_s()
             prediction = checked.receipt.prediction
             users = users_of(self.plant, prediction.journeys, window_s=LOOK_S)
-            if users.worst_ratio >= RECOVERED_RATIO:
+            late = not users.at_s >= begun_s  # Late metrics are about what was before.
+            if users.worst_ratio >= RECOVERED_RATIO:  # Unseen is not well either.
                 self._well_since_s = None
-            elif self._well_since_s is None:
+            elif self._well_since_s is None and not late:
                 self._well_since_s = users.at_s
-            if not users.at_s >= begun_s:  # Late metrics are about what was before.
+            if late:
                 users = UNSEEN
             finding = look(users.let_down_rps, prediction, users.at_s - started_s, canary=move.canary)
             worse_in_a_row = worse_in_a_row + 1 if finding is Finding.WORSE else 0
