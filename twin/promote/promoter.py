@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -144,12 +145,11 @@ class PromotionService:
         check_guard(self.plant, plan, self.guard)
         refuse_by_policy(self.plant, self.policy, plan, self.guard, identity="human", purpose="break_glass")
         now_s, change = self.plant.clock.now_s(), change_digest(plan.change)
-        promotion = Promotion(
-            id=f"glass{len(self.journal.promotions()) + 1}-{change[:8]}", receipt_digest=change, target=self.plant.name,
-            status=Status.OPEN, at_s=now_s, envelope={"break_glass": who, "reason": reason},
+        promotion = self.journal.begin(
+            "glass", receipt_digest=change, target=self.plant.name, at_s=now_s,
+            envelope={"break_glass": who, "reason": reason}, where=self.where,
         )  # fmt: skip
-        with Target(self.plant).lease(promotion.id):
-            self.journal.begin(promotion, where=self.where)
+        with self._lease(promotion.id):
             for number, move in enumerate(moves_of(plan)):
                 if isinstance(move, Watch):
                     continue
@@ -168,13 +168,10 @@ class PromotionService:
 
     def _begin(self, envelope: Mapping[str, Any], checked: CheckedReceipt, plan: Plan) -> Promoted:
         now_s = self.plant.clock.now_s()
-        number = len(self.journal.promotions())
-        promotion = Promotion(
-            id=f"p{number + 1}-{checked.digest[:8]}", receipt_digest=checked.digest, target=self.plant.name,
-            status=Status.OPEN, at_s=now_s, envelope=envelope,
+        promotion = self.journal.begin(
+            "p", receipt_digest=checked.digest, target=self.plant.name, at_s=now_s, envelope=envelope, where=self.where,
         )  # fmt: skip
-        with Target(self.plant).lease(promotion.id):
-            self.journal.begin(promotion, where=self.where)
+        with self._lease(promotion.id):
             mark = SpentMark(
                 receipt_digest=checked.digest, promotion=promotion.id, at_s=int(now_s),
                 expires_s=checked.receipt.expires_s,
@@ -184,6 +181,17 @@ class PromotionService:
             target.set_progress(promotion.id, 0)
             self.checkpoint()
             return self._run(promotion, checked, plan, first=0)
+
+    @contextmanager
+    def _lease(self, promotion_id: str) -> Iterator[None]:
+        """Hold the target for a promotion just begun. Raises PromoterActive; then the promotion is over as well."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(Target(self.plant).lease(promotion_id))
+            except TwinError as error:
+                self._write(promotion_id, Kind.FINISHED, {"reason": str(error)}, status=Status.REFUSED)
+                raise
+            yield
 
     def _resume(self, promotion: Promotion) -> Promoted:
         """What the target marks as made is made; whether the rest may still be done, the receipt says."""
