@@ -365,16 +365,19 @@ class PromotionService:
         name = str(undo.ref) if undo.ref is not None else f"{undo.operation} {undo.arguments.get('service', '')}"
 
         def put_back() -> None:
-            self._count_undo(undo)
             taken.moved += [f"{name} {path_text(path)}" for path in undo_step(self.plant, undo)]
 
+        self._count_undo(undo)  # Once, however often it is tried.
         return None if self._tried(name, taken, put_back) else undo.ref
 
     def _count_undo(self, undo: Undo) -> None:
         """Pods that go with what is taken back. Others wait for them; we wait for nobody."""
         if undo.ref is None:
             return
-        obj, ended = self.plant.kube.get(undo.ref), 0
+        try:
+            obj, ended = self.plant.kube.get(undo.ref), 0
+        except TwinError:  # Putting it back meets the same, and says so.
+            return
         for path, (ours, before) in undo.fields.items():
             if get_field(obj, path) != ours:
                 continue
