@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -145,22 +146,21 @@ class PromotionService:
         check_guard(self.plant, plan, self.guard)
         refuse_by_policy(self.plant, self.policy, plan, self.guard, identity="human", purpose="break_glass")
         now_s, change = self.plant.clock.now_s(), change_digest(plan.change)
+        until_s, manager = now_s + GLASS_S, f"break-glass:{who}"
         promotion = self.journal.begin(
             "glass", receipt_digest=change, target=self.plant.name, at_s=now_s,
             envelope={"break_glass": who, "reason": reason}, where=self.where,
         )  # fmt: skip
         with self._lease(promotion.id):
-            for number, move in enumerate(moves_of(plan)):
-                if isinstance(move, Watch):
-                    continue
-                try:
-                    if self.plant.clock.now_s() > now_s + GLASS_S:
-                        raise _Stopped(f"the glass is broken for {GLASS_S / 60.0:g} minutes, and they are over")
-                    self._move(promotion.id, plan, number, manager=f"break-glass:{who}", durable=False)
-                except _Stopped as stop:
-                    return self._roll_back(promotion.id, stop.reason)
-                except TwinError as error:
-                    return self._roll_back(promotion.id, str(error), failed=plan)
+            try:
+                for number, move in enumerate(moves_of(plan)):
+                    if not isinstance(move, Watch):
+                        self._move(promotion.id, plan, number, manager=manager, durable=False, until_s=until_s)
+                self._look_for_a_stop(promotion.id, plan, len(moves_of(plan)) - 1, until_s=until_s)
+            except _Stopped as stop:
+                return self._roll_back(promotion.id, stop.reason)
+            except TwinError as error:
+                return self._roll_back(promotion.id, str(error), failed=plan)
         self.checkpoint()
         return self._finish(promotion.id, Status.DONE, f"{reason} ({who})", None)
 
@@ -264,10 +264,14 @@ class PromotionService:
             self.say(f"applied {plan.steps[move.step].summary}")
         return None
 
-    def _move(self, promotion_id: str, plan: Plan, number: int, *, manager: str = "twin", durable: bool = True) -> None:
+    def _move(
+        self, promotion_id: str, plan: Plan, number: int, *, manager: str = "twin", durable: bool = True,
+        until_s: float = math.inf,
+    ) -> None:  # fmt: skip
         """Every write is the guard's to allow, holds as well. Not `durable`: kept all at once, at the end."""
         move = moves_of(plan)[number]
-        self._look_for_a_stop(promotion_id, plan, number, writes=isinstance(move, Apply | Hold | Resume))
+        writes = isinstance(move, Apply | Hold | Resume)
+        self._look_for_a_stop(promotion_id, plan, number, writes=writes, until_s=until_s)
         told: dict[str, Any] = {"move": number, "what": type(move).__name__}
 
         def before_write(undo: Undo) -> None:
@@ -277,7 +281,7 @@ class PromotionService:
             self._write(promotion_id, Kind.INTENT, {**told, **_held(move)})
         make_move(
             self.plant, plan, move, manager=manager, before_write=before_write,
-            while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number),
+            while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number, until_s=until_s),
         )  # fmt: skip
         Target(self.plant).set_progress(promotion_id, number + 1)
         if durable:
@@ -435,17 +439,21 @@ class PromotionService:
 
     # Guard and journal
 
-    def _look_for_a_stop(self, promotion_id: str, plan: Plan, number: int, *, writes: bool = False) -> None:
-        """Raises _Stopped if somebody asked to abort, or the guard lets nothing be written any more.
+    def _look_for_a_stop(
+        self, promotion_id: str, plan: Plan, number: int, *, writes: bool = False, until_s: float = math.inf
+    ) -> None:
+        """Raises _Stopped if somebody asked to abort, the guard lets nothing be written any more, or time is up.
 
         A move that `writes` is admitted with the pods that it terminates; another asks whether it could go on.
         """
         if self._abort_asked(promotion_id):
             raise _Stopped("aborted by a human")
+        if self.plant.clock.now_s() > until_s:
+            raise _Stopped(f"the glass is broken for {GLASS_S / 60.0:g} minutes, and they are over")
         action = _action_of(plan, number)
         pods = terminations_by_move(plan)[number] if writes else 0
         try:
-            self._wait_for_room(pods, lambda: self._look_for_a_stop(promotion_id, plan, number))
+            self._wait_for_room(pods, lambda: self._look_for_a_stop(promotion_id, plan, number, until_s=until_s))
             self.guard.admit(
                 kind=action.kind, scope=action.target, pod_terminations=pods, now_s=self.plant.clock.now_s()
             )
