@@ -64,6 +64,7 @@ class PromotionService:
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
         """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code.
+        What fails once the receipt is spent is no refusal: it comes back as the journal has it.
 
         Idempotent: whoever asks again with the same receipt, because he died before he could write the answer
         down, gets the answer again. (`attempt` refuses a receipt that is spent, whoever spent it.)
@@ -73,7 +74,23 @@ class PromotionService:
             known = self.known(receipt)
             return self.attempt(receipt) if known is None else self._told(known)
         except TwinError as error:
+            return self._failed(receipt, error)
+
+    def _failed(self, receipt: Mapping[str, Any], error: TwinError) -> Promoted:
+        """What to tell of a receipt after an error: that it was refused only if nothing can have been written."""
+        begun = [p for p in self.journal.promotions(self.plant.name) if p.envelope == receipt]
+        try:
+            promotion = self.known(receipt)
+        except TwinError:  # The target does not say: what is open may be written in part.
+            promotion = next((p for p in reversed(begun) if p.status is Status.OPEN), None)
+        if promotion is None:
             return Promoted(outcome=PromotionOutcome.REFUSED, reason=str(error), exit_code=error.exit_code)
+        if promotion.status is not Status.OPEN:
+            return self._told(promotion)
+        return Promoted(
+            outcome=PromotionOutcome.HELD, exit_code=4, promotion_id=promotion.id,
+            reason=f"cut short, and taken up by the next run: {error}",
+        )  # fmt: skip
 
     def known(self, receipt: Mapping[str, Any]) -> Promotion | None:
         """The promotion that this receipt was spent on, if it was begun from here and this target knows of it."""
@@ -176,9 +193,11 @@ class PromotionService:
                 receipt_digest=checked.digest, promotion=promotion.id, at_s=int(now_s),
                 expires_s=checked.receipt.expires_s,
             )  # fmt: skip
-            target = Target(self.plant)
-            target.spend(mark)
-            target.set_progress(promotion.id, 0)
+            try:
+                Target(self.plant).spend(mark)
+            except TwinError as error:
+                self._refuse(promotion.id, error)
+                raise
             self.checkpoint()
             return self._run(promotion, checked, plan, first=0)
 
@@ -189,9 +208,13 @@ class PromotionService:
             try:
                 held.enter_context(Target(self.plant).lease(promotion_id))
             except TwinError as error:
-                self._write(promotion_id, Kind.FINISHED, {"reason": str(error)}, status=Status.REFUSED)
+                self._refuse(promotion_id, error)
                 raise
             yield
+
+    def _refuse(self, promotion_id: str, error: TwinError) -> None:
+        """Close a promotion of which nothing was written."""
+        self._write(promotion_id, Kind.FINISHED, {"reason": str(error)}, status=Status.REFUSED)
 
     def _resume(self, promotion: Promotion) -> Promoted:
         """What the target marks as made is made; whether the rest may still be done, the receipt says."""
