@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -90,32 +91,48 @@ class Journal:
     def close(self) -> None:
         self._db.close()
 
-    def begin(self, promotion: Promotion, *, where: str = "") -> None:
-        """Write down a new promotion before anything else happens. `where` is the target's place, if it has one."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute(
-            "INSERT INTO promotions VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                promotion.id,
-                promotion.receipt_digest,
-                promotion.target,
-                promotion.status.value,
-                promotion.at_s,
-                json.dumps(promotion.envelope, sort_keys=True),
-            ),
-        )
-        self._add(promotion.id, promotion.at_s, Kind.BEGUN, {"receipt": promotion.receipt_digest, "where": where})
-        self._db.execute("COMMIT")
+    def begin(
+        self,
+        prefix: str,
+        *,
+        receipt_digest: str,
+        target: str,
+        at_s: float,
+        envelope: Mapping[str, Any],
+        where: str = "",
+    ) -> Promotion:
+        """Write down a new promotion before anything else happens. `where` is the target's place, if it has one.
+
+        Its id is numbered here, in the transaction that writes it: two promoters of one home never get the same.
+        """
+        with self._transaction():
+            number = self._db.execute("SELECT COUNT(*) + 1 FROM promotions").fetchone()[0]
+            promotion = Promotion(
+                id=f"{prefix}{number}-{receipt_digest[:8]}", receipt_digest=receipt_digest, target=target,
+                status=Status.OPEN, at_s=at_s, envelope=envelope,
+            )  # fmt: skip
+            self._db.execute(
+                "INSERT INTO promotions VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    promotion.id,
+                    promotion.receipt_digest,
+                    promotion.target,
+                    promotion.status.value,
+                    promotion.at_s,
+                    json.dumps(promotion.envelope, sort_keys=True),
+                ),
+            )
+            self._add(promotion.id, at_s, Kind.BEGUN, {"receipt": receipt_digest, "where": where})
+        return promotion
 
     def append(
         self, promotion: str, at_s: float, kind: Kind, data: Mapping[str, Any], *, status: Status | None = None
     ) -> None:
         """Add an entry, and set the promotion's status with it; both are on the disk when this returns."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._add(promotion, at_s, kind, data)
-        if status is not None:
-            self._db.execute("UPDATE promotions SET status = ? WHERE id = ?", (status.value, promotion))
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._add(promotion, at_s, kind, data)
+            if status is not None:
+                self._db.execute("UPDATE promotions SET status = ? WHERE id = ?", (status.value, promotion))
 
     def promotions(self, target: str | None = None) -> Sequence[Promotion]:
         """All, or those of one target, oldest first."""
@@ -143,6 +160,18 @@ class Journal:
             "SELECT 1 FROM entries WHERE promotion = ? AND kind = ? LIMIT 1", (promotion, kind.value)
         ).fetchone()
         return row is not None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it, or nothing: what fails half-way must not keep every other writer out."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # Some errors, a full disk among them, have rolled it back already.
+                self._db.execute("ROLLBACK")
+            raise
 
     def _add(self, promotion: str, at_s: float, kind: Kind, data: Mapping[str, Any]) -> None:
         last = self._db.execute("SELECT number, hash FROM entries ORDER BY number DESC LIMIT 1").fetchone()

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -62,6 +64,7 @@ class PromotionService:
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
         """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code.
+        What fails once the receipt is spent is no refusal: it comes back as the journal has it.
 
         Idempotent: whoever asks again with the same receipt, because he died before he could write the answer
         down, gets the answer again. (`attempt` refuses a receipt that is spent, whoever spent it.)
@@ -71,7 +74,23 @@ class PromotionService:
             known = self.known(receipt)
             return self.attempt(receipt) if known is None else self._told(known)
         except TwinError as error:
+            return self._failed(receipt, error)
+
+    def _failed(self, receipt: Mapping[str, Any], error: TwinError) -> Promoted:
+        """What to tell of a receipt after an error: that it was refused only if nothing can have been written."""
+        begun = [p for p in self.journal.promotions(self.plant.name) if p.envelope == receipt]
+        try:
+            promotion = self.known(receipt)
+        except TwinError:  # The target does not say: what is open may be written in part.
+            promotion = next((p for p in reversed(begun) if p.status is Status.OPEN), None)
+        if promotion is None:
             return Promoted(outcome=PromotionOutcome.REFUSED, reason=str(error), exit_code=error.exit_code)
+        if promotion.status is not Status.OPEN:
+            return self._told(promotion)
+        return Promoted(
+            outcome=PromotionOutcome.HELD, exit_code=4, promotion_id=promotion.id,
+            reason=f"cut short, and taken up by the next run: {error}",
+        )  # fmt: skip
 
     def known(self, receipt: Mapping[str, Any]) -> Promotion | None:
         """The promotion that this receipt was spent on, if it was begun from here and this target knows of it."""
@@ -144,23 +163,21 @@ class PromotionService:
         check_guard(self.plant, plan, self.guard)
         refuse_by_policy(self.plant, self.policy, plan, self.guard, identity="human", purpose="break_glass")
         now_s, change = self.plant.clock.now_s(), change_digest(plan.change)
-        promotion = Promotion(
-            id=f"glass{len(self.journal.promotions()) + 1}-{change[:8]}", receipt_digest=change, target=self.plant.name,
-            status=Status.OPEN, at_s=now_s, envelope={"break_glass": who, "reason": reason},
+        until_s, manager = now_s + GLASS_S, f"break-glass:{who}"
+        promotion = self.journal.begin(
+            "glass", receipt_digest=change, target=self.plant.name, at_s=now_s,
+            envelope={"break_glass": who, "reason": reason}, where=self.where,
         )  # fmt: skip
-        with Target(self.plant).lease(promotion.id):
-            self.journal.begin(promotion, where=self.where)
-            for number, move in enumerate(moves_of(plan)):
-                if isinstance(move, Watch):
-                    continue
-                try:
-                    if self.plant.clock.now_s() > now_s + GLASS_S:
-                        raise _Stopped(f"the glass is broken for {GLASS_S / 60.0:g} minutes, and they are over")
-                    self._move(promotion.id, plan, number, manager=f"break-glass:{who}", durable=False)
-                except _Stopped as stop:
-                    return self._roll_back(promotion.id, stop.reason)
-                except TwinError as error:
-                    return self._roll_back(promotion.id, str(error), failed=plan)
+        with self._lease(promotion.id):
+            try:
+                for number, move in enumerate(moves_of(plan)):
+                    if not isinstance(move, Watch):
+                        self._move(promotion.id, plan, number, manager=manager, durable=False, until_s=until_s)
+                self._look_for_a_stop(promotion.id, plan, len(moves_of(plan)) - 1, until_s=until_s)
+            except _Stopped as stop:
+                return self._roll_back(promotion.id, stop.reason)
+            except TwinError as error:
+                return self._roll_back(promotion.id, str(error), failed=plan)
         self.checkpoint()
         return self._finish(promotion.id, Status.DONE, f"{reason} ({who})", None)
 
@@ -168,22 +185,36 @@ class PromotionService:
 
     def _begin(self, envelope: Mapping[str, Any], checked: CheckedReceipt, plan: Plan) -> Promoted:
         now_s = self.plant.clock.now_s()
-        number = len(self.journal.promotions())
-        promotion = Promotion(
-            id=f"p{number + 1}-{checked.digest[:8]}", receipt_digest=checked.digest, target=self.plant.name,
-            status=Status.OPEN, at_s=now_s, envelope=envelope,
+        promotion = self.journal.begin(
+            "p", receipt_digest=checked.digest, target=self.plant.name, at_s=now_s, envelope=envelope, where=self.where,
         )  # fmt: skip
-        with Target(self.plant).lease(promotion.id):
-            self.journal.begin(promotion, where=self.where)
+        with self._lease(promotion.id):
             mark = SpentMark(
                 receipt_digest=checked.digest, promotion=promotion.id, at_s=int(now_s),
                 expires_s=checked.receipt.expires_s,
             )  # fmt: skip
-            target = Target(self.plant)
-            target.spend(mark)
-            target.set_progress(promotion.id, 0)
+            try:
+                Target(self.plant).spend(mark)
+            except TwinError as error:
+                self._refuse(promotion.id, error)
+                raise
             self.checkpoint()
             return self._run(promotion, checked, plan, first=0)
+
+    @contextmanager
+    def _lease(self, promotion_id: str) -> Iterator[None]:
+        """Hold the target for a promotion just begun. Raises PromoterActive; then the promotion is over as well."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(Target(self.plant).lease(promotion_id))
+            except TwinError as error:
+                self._refuse(promotion_id, error)
+                raise
+            yield
+
+    def _refuse(self, promotion_id: str, error: TwinError) -> None:
+        """Close a promotion of which nothing was written."""
+        self._write(promotion_id, Kind.FINISHED, {"reason": str(error)}, status=Status.REFUSED)
 
     def _resume(self, promotion: Promotion) -> Promoted:
         """What the target marks as made is made; whether the rest may still be done, the receipt says."""
@@ -256,10 +287,14 @@ class PromotionService:
             self.say(f"applied {plan.steps[move.step].summary}")
         return None
 
-    def _move(self, promotion_id: str, plan: Plan, number: int, *, manager: str = "twin", durable: bool = True) -> None:
+    def _move(
+        self, promotion_id: str, plan: Plan, number: int, *, manager: str = "twin", durable: bool = True,
+        until_s: float = math.inf,
+    ) -> None:  # fmt: skip
         """Every write is the guard's to allow, holds as well. Not `durable`: kept all at once, at the end."""
         move = moves_of(plan)[number]
-        self._look_for_a_stop(promotion_id, plan, number, writes=isinstance(move, Apply | Hold | Resume))
+        writes = isinstance(move, Apply | Hold | Resume)
+        self._look_for_a_stop(promotion_id, plan, number, writes=writes, until_s=until_s)
         told: dict[str, Any] = {"move": number, "what": type(move).__name__}
 
         def before_write(undo: Undo) -> None:
@@ -269,7 +304,7 @@ class PromotionService:
             self._write(promotion_id, Kind.INTENT, {**told, **_held(move)})
         make_move(
             self.plant, plan, move, manager=manager, before_write=before_write,
-            while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number),
+            while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number, until_s=until_s),
         )  # fmt: skip
         Target(self.plant).set_progress(promotion_id, number + 1)
         if durable:
@@ -295,11 +330,12 @@ class PromotionService:
             now_s = self.plant.clock.now_s()
             prediction = checked.receipt.prediction
             users = users_of(self.plant, prediction.journeys, window_s=LOOK_S)
-            if users.worst_ratio >= RECOVERED_RATIO:
+            late = not users.at_s >= begun_s  # Late metrics are about what was before.
+            if users.worst_ratio >= RECOVERED_RATIO:  # Unseen is not well either.
                 self._well_since_s = None
-            elif self._well_since_s is None:
+            elif self._well_since_s is None and not late:
                 self._well_since_s = users.at_s
-            if not users.at_s >= begun_s:  # Late metrics are about what was before.
+            if late:
                 users = UNSEEN
             finding = look(users.let_down_rps, prediction, users.at_s - started_s, canary=move.canary)
             worse_in_a_row = worse_in_a_row + 1 if finding is Finding.WORSE else 0
@@ -356,16 +392,19 @@ class PromotionService:
         name = str(undo.ref) if undo.ref is not None else f"{undo.operation} {undo.arguments.get('service', '')}"
 
         def put_back() -> None:
-            self._count_undo(undo)
             taken.moved += [f"{name} {path_text(path)}" for path in undo_step(self.plant, undo)]
 
+        self._count_undo(undo)  # Once, however often it is tried.
         return None if self._tried(name, taken, put_back) else undo.ref
 
     def _count_undo(self, undo: Undo) -> None:
         """Pods that go with what is taken back. Others wait for them; we wait for nobody."""
         if undo.ref is None:
             return
-        obj, ended = self.plant.kube.get(undo.ref), 0
+        try:
+            obj, ended = self.plant.kube.get(undo.ref), 0
+        except TwinError:  # Putting it back meets the same, and says so.
+            return
         for path, (ours, before) in undo.fields.items():
             if get_field(obj, path) != ours:
                 continue
@@ -423,17 +462,21 @@ class PromotionService:
 
     # Guard and journal
 
-    def _look_for_a_stop(self, promotion_id: str, plan: Plan, number: int, *, writes: bool = False) -> None:
-        """Raises _Stopped if somebody asked to abort, or the guard lets nothing be written any more.
+    def _look_for_a_stop(
+        self, promotion_id: str, plan: Plan, number: int, *, writes: bool = False, until_s: float = math.inf
+    ) -> None:
+        """Raises _Stopped if somebody asked to abort, the guard lets nothing be written any more, or time is up.
 
         A move that `writes` is admitted with the pods that it terminates; another asks whether it could go on.
         """
         if self._abort_asked(promotion_id):
             raise _Stopped("aborted by a human")
+        if self.plant.clock.now_s() > until_s:
+            raise _Stopped(f"the glass is broken for {GLASS_S / 60.0:g} minutes, and they are over")
         action = _action_of(plan, number)
         pods = terminations_by_move(plan)[number] if writes else 0
         try:
-            self._wait_for_room(pods, lambda: self._look_for_a_stop(promotion_id, plan, number))
+            self._wait_for_room(pods, lambda: self._look_for_a_stop(promotion_id, plan, number, until_s=until_s))
             self.guard.admit(
                 kind=action.kind, scope=action.target, pod_terminations=pods, now_s=self.plant.clock.now_s()
             )

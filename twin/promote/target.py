@@ -7,12 +7,12 @@ target's word: what it does not hold did not happen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from twin.ports.plant import Plant
 from twin.receipt import SpentMark, keep_unexpired, refuse_spent, spent_annotation
-from twin.spec.errors import Conflict, NotFound, PromoterActive
+from twin.spec.errors import Conflict, NotFound, PromoterActive, TwinError
 from twin.spec.ids import Sha256
 from twin.spec.plan import ObjectRef
 
@@ -38,11 +38,14 @@ class Target:
         refuse_spent(self._data(_SPENT), receipt, promotion)
 
     def spend(self, mark: SpentMark) -> None:
-        """Leave the mark, before the first write. Marks of receipts long expired are cleared away."""
+        """Leave the mark, before the first write, and that no move is made yet: both or neither.
+
+        Marks of receipts long expired are cleared away.
+        """
         data = self._data(_SPENT)
         kept = keep_unexpired(data, self._plant.clock.now_s())
         fields: dict[str, Any] = {key: None for key in data if key not in kept}
-        self._write(_SPENT, {**fields, **spent_annotation(mark)})
+        self._write(_SPENT, {**fields, **spent_annotation(mark), f"progress.{mark.promotion}": "0"})
 
     def progress(self, promotion: str) -> int:
         """The number of moves that the target knows to be made; or NOTHING, or TAKEN_BACK."""
@@ -50,12 +53,7 @@ class Target:
 
     def set_progress(self, promotion: str, move: int) -> None:
         """Written whatever else moves: nobody but this promotion writes its progress."""
-        for left in reversed(range(_TRIES)):
-            try:
-                return self._write(_SPENT, {f"progress.{promotion}": str(move)})
-            except Conflict:
-                if not left:
-                    raise
+        self._insist(_SPENT, {f"progress.{promotion}": str(move)})
 
     def holder(self) -> str:
         """Whoever holds the lease, run out or not; empty if nobody does."""
@@ -63,7 +61,7 @@ class Target:
 
     def release(self) -> None:
         """End the lease, whoever holds it: for a holder that is known to have finished."""
-        self._write(_LEASE, {"holder": "", "until_s": "0"})
+        self._insist(_LEASE, {"holder": "", "until_s": "0"})
 
     @contextmanager
     def lease(self, holder: str) -> Iterator[None]:
@@ -86,7 +84,19 @@ class Target:
         try:
             yield
         finally:
-            self.release()
+            # What happened meanwhile is the answer. A lease that cannot be given back runs out by itself, and the
+            # next run ends it before that.
+            with suppress(TwinError):
+                self.release()
+
+    def _insist(self, ref: ObjectRef, data: Mapping[str, str | None]) -> None:
+        """Written on a fresh read if somebody wrote in between."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._write(ref, data)
+            except Conflict:
+                if not left:
+                    raise
 
     def _data(self, ref: ObjectRef) -> Mapping[str, str]:
         try:

@@ -20,7 +20,7 @@ from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.gate.receipts import approvals_needed
 from twin.ports.plant import Plant
-from twin.promote.journal import Journal
+from twin.promote.journal import Journal, Promotion
 from twin.promote.promoter import PromotionService
 from twin.receipt import issue
 from twin.spec.canonical import plain
@@ -157,10 +157,11 @@ class _Journal(Journal):
         super().__init__(path)
         self._step = step
 
-    def begin(self, *args: Any, **kwargs: Any) -> None:
+    def begin(self, *args: Any, **kwargs: Any) -> Promotion:
         self._step("before begin")
-        super().begin(*args, **kwargs)
+        promotion = super().begin(*args, **kwargs)
         self._step("after begin")
+        return promotion
 
     def append(self, promotion: str, at_s: float, kind: Any, *args: Any, **kwargs: Any) -> None:
         self._step(f"before {kind}")

@@ -12,6 +12,7 @@ from agent.limits import MemoryWriteGuard
 from tests.twin.promote.rehearsed import BAD_IMAGE, GOOD_IMAGE, UNDO, Rig, image_of
 from tests.twin.promote.test_stopped import abort, during
 from tests.twin.promote.test_watch import told
+from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome
 from twin.promote.journal import Kind, Status
 from twin.spec.change import Action, Change
@@ -85,3 +86,22 @@ def test_it_lasts_for_minutes_only(rig: Rig) -> None:
     done = break_glass(rig, two)
     assert (done.outcome, "10 minutes" in done.reason) == (PromotionOutcome.ROLLED_BACK, True)
     assert image_of(rig.world()) == BAD_IMAGE
+
+
+@pytest.mark.parametrize("when", ["while it rolls out", "after the last write"])
+def test_the_minutes_are_looked_at_while_it_waits_and_before_its_end(rig: Rig, when: str) -> None:
+    clocks: list[Any] = []
+
+    def through(plant: Plant) -> Plant:
+        clocks.append(plant.clock)
+        return during(rig, "roll-out", lambda: plant.clock.sleep(700.0))(plant) if when.startswith("while") else plant
+
+    def late(name: str) -> None:
+        if name == "after done" and when.startswith("after"):
+            clocks[-1].sleep(700.0)
+
+    scale = Action(kind="scale", target="shop/orders", parameters={"replicas": 4.0})
+    change = UNDO if when.startswith("while") else dataclasses.replace(UNDO, actions=(scale,))
+    rig.through = through
+    done: Any = rig.run(lambda s: s.break_glass(rig.plan(change), who="ana", reason="fire"), step=late)
+    assert (done.outcome, "10 minutes" in done.reason) == (PromotionOutcome.ROLLED_BACK, True), done.reason

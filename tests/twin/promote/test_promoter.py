@@ -125,6 +125,7 @@ def test_a_held_lease_keeps_a_second_promoter_out(rig: Rig) -> None:
         rig.file.write_bytes(world.save())
     done = rig.run(lambda service: service.promote(receipt_for()))
     assert (done.outcome, done.exit_code) == (PromotionOutcome.REFUSED, PromoterActive.exit_code)
+    assert statuses(rig) == [Status.REFUSED]  # Nothing is left open that a later run would take up.
 
 
 @pytest.mark.requirement("R11")

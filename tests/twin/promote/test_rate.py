@@ -11,6 +11,8 @@ import policies
 from agent.limits import MemoryWriteGuard
 from scenarios.lens import ComposedPlant
 from tests.twin.promote.rehearsed import TARGET, UNDO, Rig, keys, policy, receipt_for
+from tests.twin.promote.test_take_back import failing
+from tests.twin.promote.test_watch import CART
 from twin.change.facts import terminations_a_minute, terminations_by_move
 from twin.change.moves import Apply, Resume, moves_of
 from twin.cli.commands.promote import service_for
@@ -20,7 +22,7 @@ from twin.ports.services import PromotionOutcome
 from twin.promote.preconditions import check_preconditions
 from twin.receipt import check
 from twin.spec.change import Action
-from twin.spec.errors import PolicyDenied
+from twin.spec.errors import Conflict, PolicyDenied
 
 SLOW = dataclasses.replace(UNDO, strategy=dataclasses.replace(UNDO.strategy, watch_s=60.0))
 
@@ -99,6 +101,16 @@ def test_what_is_taken_back_waits_for_nobody_and_counts_for_everybody(rig: Rig) 
     rig.guard.admit(kind="restart", scope="shop/web", pod_terminations=20 - before, now_s=now_s)  # No room is left.
     assert rig.run(lambda service: service.undo(done.promotion_id)).exit_code == 0
     assert rig.guard.terminations(now_s=now_s) == 20 + 3  # The three pods of the roll-out go again.
+
+
+@pytest.mark.requirement("R10")
+def test_pods_of_an_undo_that_needs_three_tries_are_counted_once(rig: Rig) -> None:
+    done = rig.run(lambda service: service.promote(receipt_for()))
+    now_s = plant_of(rig.world()).clock.now_s()
+    before = rig.guard.terminations(now_s=now_s)
+    failing(rig, CART, Conflict("cannot write", "it moved", "read it again"), times=2)
+    assert rig.run(lambda service: service.undo(done.promotion_id)).exit_code == 0
+    assert rig.guard.terminations(now_s=now_s) == before + 3
 
 
 @pytest.mark.requirement("R10")

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from scenarios.lens import ComposedPlant
 from tests.twin.promote.rehearsed import BAD_IMAGE, TOO_GOOD, UNDO, Rig, image_of, receipt_for, wounded
+from tests.twin.promote.test_crash import Killed, killer
 from tests.twin.promote.test_watch import CART, blinded, told
+from twin.cli.commands import promotions
+from twin.fleet.plant import plant_of
 from twin.fleet.world import World
+from twin.fleet.world_file import only_writer
 from twin.ports.plant import Plant
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind
 from twin.promote.promoter import ask_to_abort
+from twin.promote.target import Target
+from twin.spec.errors import PromoterActive
 from twin.spec.units import ns
 
 MOMENTS = ("canary", "roll-out", "settling")
@@ -73,6 +81,28 @@ def test_a_stop_is_heard_at_any_wait_and_takes_everything_back(rig: Rig, moment:
     assert not rig.world().state.paused.any()
     assert ((Kind.INTENT, "Resume") in told(rig)) == (moment == "settling")
     assert rig.guard.failures() == {}
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["it runs", "a dead holder's lease"])
+def test_only_a_promoter_that_runs_is_asked_to_stop(rig: Rig, monkeypatch: pytest.MonkeyPatch, runs: bool) -> None:
+    monkeypatch.setenv("TWIN_HOME", str(rig.folder))
+    for folder in ("trusted", "keys"):
+        (rig.folder / folder).mkdir()
+    with pytest.raises(Killed):
+        rig.run(lambda service: service.attempt(receipt_for()), step=killer(12))
+    if not runs:
+        world = rig.world()
+        Target(plant_of(world, writes=True)).release()
+        with Target(plant_of(world, writes=True)).lease("somebody"):
+            rig.file.write_bytes(world.save())
+    name = rig.journal().promotions()[0].id
+    with only_writer(rig.file) if runs else nullcontext():
+        done = CliRunner().invoke(promotions.command, ["abort", name, "--prod", str(rig.file)])
+    if runs:
+        assert (done.exit_code, "asked to stop" in done.output) == (0, True)
+    else:
+        assert isinstance(done.exception, PromoterActive), done.output
+    assert [kind for kind, _ in told(rig)].count(Kind.ABORT_ASKED) == 1
 
 
 def test_every_write_is_the_guards_to_allow(rig: Rig) -> None:

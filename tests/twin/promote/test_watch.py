@@ -108,6 +108,42 @@ def test_a_settling_that_nobody_could_see_is_held_too(rig: Rig) -> None:
     assert (done.outcome, done.exit_code) == (PromotionOutcome.HELD, 4), done.reason
 
 
+class Late:
+    """Telemetry that comes 20 s late, and shows users who lack nothing but for one look, the `bad`-th."""
+
+    def __init__(self, plant: Plant, bad: int) -> None:
+        self._plant, self._bad, self._looks = plant, bad, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plant.telemetry, name)
+
+    def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
+        seen = self._plant.telemetry.edge_series(metric, edges, start_s=start_s, end_s=end_s)
+        then = seen.times_s <= self._plant.clock.now_s() - 20.0
+        self._looks += metric is Metric.ERROR_RATIO
+        ratio = 0.5 if self._looks == self._bad else 0.0
+        values = seen.values[then] if metric is Metric.REQUESTS_RPS else np.full_like(seen.values[then], ratio)
+        return Series(seen.times_s[then], values)
+
+
+@pytest.mark.parametrize(("bad", "recovery_s"), [(0, (0.0, 15.0)), (3, (15.0, 30.0))], ids=["well", "a setback"])
+def test_users_who_were_well_before_the_first_write_did_not_recover_by_it(
+    rig: Rig, bad: int, recovery_s: tuple[float, float]
+) -> None:
+    """No roll-out: the watch begins with the first write, and what is seen at its first look is from before."""
+    rig.through = lambda plant: ComposedPlant(
+        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Late(plant, bad), clock=plant.clock,
+        live=plant.live,
+    )  # fmt: skip
+    change = dataclasses.replace(
+        UNDO, actions=(Action(kind="rollout_pause", target="shop/cart"),),
+        strategy=dataclasses.replace(UNDO.strategy, settle_s=45.0),
+    )  # fmt: skip
+    done = rig.run(lambda service: service.promote(receipt_for(change)))
+    assert done.outcome is PromotionOutcome.DONE, done.reason
+    assert recovery_s[0] <= done.observed_recovery_s < recovery_s[1]
+
+
 class _TwoJourneys:
     """browse loses half of its 10 users a second, batch all of its 40."""
 

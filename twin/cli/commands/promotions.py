@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import click
 
 from twin.cli.output import emit
@@ -75,16 +77,17 @@ def _take_back(promotion_id: str, prod: str, as_json: bool, *, abort: bool) -> N
     from twin.cli.targets import locked_world
     from twin.spec.errors import PromoterActive
 
-    try:
-        with locked_world(prod) as world:
-            service = service_for(prod, world)
-            done = service.abort(promotion_id) if abort else service.undo(promotion_id)
-            service.checkpoint()
-    except PromoterActive:
-        if not abort:
-            raise
-        _ask_to_abort(promotion_id, prod, as_json)
-        return
+    with ExitStack() as lock:
+        try:
+            world = lock.enter_context(locked_world(prod))
+        except PromoterActive:  # By the lock alone somebody is at work: a lease outlives a holder that died.
+            if not abort:
+                raise
+            _ask_to_abort(promotion_id, prod, as_json)
+            return
+        service = service_for(prod, world)
+        done = service.abort(promotion_id) if abort else service.undo(promotion_id)
+        service.checkpoint()
     emit(as_json, {"outcome": str(done.outcome), "reason": done.reason}, f"{promotion_id}: {done.reason}")
     raise click.exceptions.Exit(0 if done.exit_code == 9 and not done.left else done.exit_code)
 

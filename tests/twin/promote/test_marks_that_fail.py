@@ -1,0 +1,88 @@
+"""The target refuses a mark of ours in the middle of it: what is told then is what happened, and no refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenarios.lens import ComposedPlant
+from tests.twin.promote.rehearsed import BAD_IMAGE, GOOD_IMAGE, TOO_GOOD, Rig, image_of, receipt_for
+from tests.twin.promote.test_crash import statuses
+from tests.twin.promote.test_take_back import Failing
+from twin.fleet.plant import plant_of
+from twin.ports.plant import Plant
+from twin.ports.services import Promoted, PromotionOutcome
+from twin.promote.journal import Status
+from twin.promote.target import Target
+from twin.spec.errors import ApiError, Conflict, Forbidden
+from twin.spec.plan import ObjectRef
+
+MARKS = ObjectRef(kind="ConfigMap", name="twin-receipts", namespace="twin-system")
+LEASE = ObjectRef(kind="ConfigMap", name="twin-lease", namespace="twin-system")
+MOVED = Conflict("cannot write", "it moved", "read it again")
+TAKEN = Forbidden("cannot write", "somebody took the right away", "ask for it")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path / "rig")
+
+
+def promote(rig: Rig, receipt: Any, ref: ObjectRef, error: ApiError, times: int, when: str) -> Promoted:
+    """Promote; writing `ref` fails so many times from that moment on."""
+    broken: list[Failing] = []
+
+    def through(plant: Plant) -> Plant:
+        broken.append(Failing(plant, ref, error, 0))
+        return ComposedPlant(
+            name=plant.name, kube=broken[-1], ops=plant.ops, telemetry=plant.telemetry, clock=plant.clock,
+            live=plant.live,
+        )  # fmt: skip
+
+    def step(name: str) -> None:
+        if name == when:
+            broken[-1].times = times
+
+    rig.through = through
+    command: Callable[[Any], Any] = lambda service: service.promote(receipt)  # noqa: E731
+    done: Promoted = rig.run(command, step=step)
+    rig.through = lambda plant: plant
+    return done
+
+
+@pytest.mark.requirement("R2", "R22")
+def test_marks_that_fail_while_it_is_taken_back_leave_it_for_a_human_and_the_next_run(rig: Rig) -> None:
+    receipt = receipt_for(prediction=TOO_GOOD)
+    done = promote(rig, receipt, MARKS, TAKEN, 99, "after rolling_back")
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.HELD, 4), done.reason
+    assert TAKEN.why in done.reason
+    assert [(p.id, p.status) for p in rig.journal().promotions()] == [(done.promotion_id, Status.OPEN)]
+    again = rig.run(lambda service: service.promote(receipt))
+    assert (again.outcome, again.promotion_id) == (PromotionOutcome.ROLLED_BACK, done.promotion_id)
+    assert image_of(rig.world()) == BAD_IMAGE
+
+
+@pytest.mark.requirement("R2")
+@pytest.mark.parametrize(("error", "times"), [(MOVED, 2), (TAKEN, 99)], ids=["a conflict", "for good"])
+def test_a_lease_that_cannot_be_given_back_hides_nothing(rig: Rig, error: ApiError, times: int) -> None:
+    receipt = receipt_for()
+    done = promote(rig, receipt, LEASE, error, times, "after finished")
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.DONE, 0), done.reason
+    assert image_of(rig.world()) == GOOD_IMAGE
+    assert (Target(plant_of(rig.world())).holder() == "") == (error is MOVED)
+    assert rig.run(lambda service: service.promote(receipt)) == done  # The next run ends it.
+    assert Target(plant_of(rig.world())).holder() == ""
+
+
+def test_a_receipt_that_could_not_be_spent_was_refused(rig: Rig) -> None:
+    world = rig.world()
+    Target(plant_of(world, writes=True)).set_progress("another", 0)  # The marks exist: writing them is a patch.
+    rig.file.write_bytes(world.save())
+    receipt = receipt_for()
+    done = promote(rig, receipt, MARKS, TAKEN, 99, "after begin")
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.REFUSED, TAKEN.exit_code), done.reason
+    assert statuses(rig) == [Status.REFUSED]
+    assert rig.run(lambda service: service.promote(receipt)).outcome is PromotionOutcome.DONE
