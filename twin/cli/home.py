@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-__all__ = ["ensure_gate_key", "home", "journal_path", "keys_folder", "stop_command", "trusted_folder"]
+__all__ = ["ensure_gate_key", "home", "journal_path", "key_file", "keys_folder", "stop_command", "trusted_folder"]
 
 
 def home() -> Path:
@@ -18,6 +18,14 @@ def home() -> Path:
 
 def keys_folder() -> Path:
     return home() / "keys"
+
+
+def key_file(name_or_file: str) -> Path:
+    """A private key's file, or the one that `twin keys new --name` made under this name."""
+    named = keys_folder() / f"{name_or_file}.key"
+    return (
+        named if not Path(name_or_file).exists() and "/" not in name_or_file and named.exists() else Path(name_or_file)
+    )
 
 
 def trusted_folder() -> Path:
