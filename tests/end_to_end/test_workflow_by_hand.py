@@ -91,7 +91,7 @@ def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
     trap = twin.change("trap.yaml", "set_route", "shop/checkout--orders", retries=5.0)
     assert "REJECTED" in twin("verify", trap, *verify, "-o", "trap.json", code=3)
     assert not (twin.folder / "trap.json").exists()
-    assert "did you mean shop/orders?" in twin(
+    assert "did you mean shop/orders, " in twin(
         "verify", twin.change("typo.yaml", "restart", "shop/odrers"), *verify, "-o", "x.json", code=2
     )
     forbidden = twin.change("drop.yaml", "drop_table", "shop/orders-db", table="orders")
