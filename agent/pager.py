@@ -219,14 +219,14 @@ def page_from_json(data: dict[str, object]) -> Page:
 
 
 def render_page(page: Page) -> str:
-    """The page as a box of at most 100 columns and one screen."""
+    """The page as a box of at most 100 columns, but for its commands, and one screen."""
     entries = (
         ("PAGE", page.impact),
         ("likely", page.likely),
         ("tried", page.tried),
         ("in flight", page.in_flight),
-        ("next", f"{page.next_command}        stop the agent   {page.stop_command}"),
     )
+    commands = (("next", page.next_command), ("stop it", page.stop_command))
     lines = []
     for row, (label, text) in enumerate(entries):
         corner = "┌" if row == 0 else "│"
@@ -234,11 +234,14 @@ def render_page(page: Page) -> str:
             head, indent = f"{corner} {label}  ", "│ " + " " * LABEL_COLUMNS
         else:
             head, indent = f"{corner} {label:<{LABEL_COLUMNS}}", "│ " + " " * LABEL_COLUMNS
-        words = " ".join(text.split()) if label != "next" else text
-        wrapped = textwrap.wrap(words or "nothing", COLUMNS - len(indent), break_on_hyphens=False) or ["nothing"]
+        wrapped = textwrap.wrap(" ".join(text.split()) or "nothing", COLUMNS - len(indent), break_on_hyphens=False) or [
+            "nothing"
+        ]
         if len(wrapped) > LINES_PER_ENTRY:
             wrapped = wrapped[:LINES_PER_ENTRY]
             wrapped[-1] = wrapped[-1][: COLUMNS - len(indent) - 2] + " …"
         lines.append(head + wrapped[0])
         lines += [indent + line for line in wrapped[1:]]
+    # A command is copied: it stands whole on a line of its own, however long its paths are.
+    lines += [f"│ {label:<{LABEL_COLUMNS}}{command}" for label, command in commands]
     return "\n".join([*lines, "└"])

@@ -1,7 +1,8 @@
-"""A trace as a tree for the terminal: when, what, and what came of it. At most 100 columns."""
+"""A trace as a tree for the terminal: when, what, and what came of it. At most 100 columns, and nothing cut."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,9 +17,12 @@ def render_trace(spans: Sequence[Mapping[str, Any]]) -> str:
     """The spans of one or more traces, children below their parents, in the order of time."""
     ids = {span["span_id"] for span in spans}
     roots = [span for span in spans if span["parent_id"] not in ids]
+    zeros: dict[str, int] = {}  # By trace: one that is still open has no root span, and yet one beginning.
+    for span in spans:
+        zeros[span["trace_id"]] = min(zeros.get(span["trace_id"], int(span["start_ns"])), int(span["start_ns"]))
     lines: list[str] = []
-    for root in sorted(roots, key=_order):
-        _add(root, spans, "", "", int(root["start_ns"]), lines)
+    for root in sorted(roots, key=lambda span: (zeros[span["trace_id"]], *_order(span))):
+        _add(root, spans, "", "", zeros[root["trace_id"]], lines)
     return "\n".join(lines)
 
 
@@ -33,11 +37,14 @@ def _add(
         str(told[name]).replace("\n", " · ") for name in (names.TEXT, names.OUTCOME, names.REASON) if told.get(name)
     )
     took = f" {took_s:.0f} s" if took_s >= 0.5 else ""
-    line = f"{start_s:>7.0f} s  {head}{span['name']}{took}  {words}"
-    lines.append(line if len(line) <= COLUMNS else line[: COLUMNS - 2] + " …")
+    first = f"{start_s:>7.0f} s  {head}{span['name']}{took}  "
+    below = f"{'':>9}  {indent}    "
+    lines += textwrap.wrap(words, COLUMNS, initial_indent=first, subsequent_indent=below) or [first.rstrip()]
     documents = zip(told.get(names.DOCUMENTS, ()), told.get(names.DOCUMENT_RELEVANCES, ()), strict=True)
     for title, relevance in documents:
-        lines.append(f"{'':>9}  {indent}    {relevance:.2f}  {title}"[:COLUMNS])
+        lines += textwrap.wrap(
+            f"{relevance:.2f}  {title}", COLUMNS, initial_indent=below, subsequent_indent=below + "  "
+        )
     children = sorted((s for s in spans if s["parent_id"] == span["span_id"]), key=_order)
     for number, child in enumerate(children):
         last = number == len(children) - 1

@@ -27,6 +27,8 @@ __all__ = ["IncidentTracer", "JsonlExporter", "otlp_exporter", "read_spans"]
 
 NS_PER_S = 1_000_000_000
 
+TRIGGER_S = 60.0  # Alerts from before that were an earlier incident's.
+
 
 class JsonlExporter(SpanExporter):
     """One line a span, appended to a file."""
@@ -96,21 +98,21 @@ class IncidentTracer:
         self._tracer = self._provider.get_tracer("agent")
         self._agent, self._fleet = agent, fleet
         self._open: dict[str, _Open] = {}
-        self._first_alert_s: float | None = None
+        self._alerts_s: list[float] = []
 
     def observe(self, moment: Moment) -> None:
         """Turn a Moment into spans, if it is one that a trace shows."""
-        if moment.kind == "signal" and self._first_alert_s is None and moment.data.get("kind") == "alert":
-            self._first_alert_s = moment.at_s
+        if moment.kind == "signal" and moment.data.get("kind") == "alert":
+            self._alerts_s.append(moment.at_s)
         if not moment.incident:
             return
         incident = moment.incident
         known = self._open.setdefault(incident, _Open(moment.at_s, moment.text))
         match moment.kind:
             case "incident":
-                start_s = self._first_alert_s if self._first_alert_s is not None else moment.at_s
-                self._first_alert_s = None
-                known.started_s = min(start_s, moment.at_s)
+                recent = [at_s for at_s in self._alerts_s if at_s >= moment.at_s - TRIGGER_S]
+                self._alerts_s = []
+                known.started_s = min([*recent, moment.at_s])
                 self._span(incident, "Trigger", known.started_s, moment.at_s, {names.TEXT: moment.text})
             case "routed":
                 self._span(incident, "Route", moment.at_s, moment.at_s, {names.OUTCOME: moment.text})

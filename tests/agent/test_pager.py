@@ -149,6 +149,11 @@ def test_a_page_is_one_screen_of_at_most_100_columns() -> None:
         assert label in text
 
 
+def test_a_pages_commands_are_never_wrapped() -> None:
+    command = "twin takeover --home " + "a-long-folder/" * 12
+    assert f"│ stop it   {command}" in render_page(a_page(stop_command=command)).splitlines()
+
+
 def test_the_console_prints_the_box(capsys: pytest.CaptureFixture[str]) -> None:
     assert ConsoleSink().send(a_page())
     assert capsys.readouterr().err.startswith("┌ PAGE  payments: 12 % errors")

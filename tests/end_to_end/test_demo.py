@@ -32,6 +32,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""  # No terminal: the story alone.
     return done.stdout, out / "run"
 
 
@@ -58,7 +59,13 @@ def test_the_trap_is_rejected_the_cure_promoted_the_forbidden_denied(demo: tuple
     moved = {kind for kind, was in first["base"]["before"].items() if first["base"]["after"][kind] != was}
     assert "sessions" in moved, "what was written is seen"
     assert not moved - {"sessions", "ConfigMap"}, "the session that was ended, the promoter's mark, and nothing else"
-    assert len(said.splitlines()) <= 52  # forty lines, and the page
+    lines = said.splitlines()
+    page = [line for line in lines if line[:1] in ("┌", "│", "└")]
+    assert len(lines) - len(page) <= 40
+    assert max(len(line) for line in lines if "takeover" not in line) <= 100
+    assert "…" not in said
+    trace = next(line for line in page if "agent trace" in line)
+    assert str(folder / "traces.jsonl") in trace
 
 
 @pytest.mark.requirement("R19")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,24 @@ def twin(tmp_path: Path) -> Shell:
 
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("R12", "R13", "R22")
+def test_the_readme_works_line_by_line(twin: Shell) -> None:
+    text = (ROOT / "README.md").read_text().split("## Your own manifests in five minutes")[1].split("\n## ")[0]
+    commands, change = (block.split("\n", 1)[1] for block in text.split("```")[1:4:2])
+    shutil.copytree(ROOT / "examples", twin.folder / "examples")
+    assert change == (twin.folder / "examples/change.yaml").read_text()
+    said = {}
+    for line in commands.splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "twin"
+        said[" ".join(arguments[:2])] = twin(*arguments)
+    assert "EFFECTIVE" in said["verify examples/change.yaml"]
+    assert "promoted" in said["promote receipt.json"]
+    assert " 0.0% let down" in said["world status"]
+    assert "may return" in said["promotions undo"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.requirement("R12", "R13", "R22")
 def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
     twin("import", str(ROOT / "examples/shop"), "--hints", str(ROOT / "examples/shop.hints.yaml"), "-o", "shop.yaml")
     twin("world", "new", "shop.yaml", "-o", "prod.world")
@@ -72,20 +91,33 @@ def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
     trap = twin.change("trap.yaml", "set_route", "shop/checkout--orders", retries=5.0)
     assert "REJECTED" in twin("verify", trap, *verify, "-o", "trap.json", code=3)
     assert not (twin.folder / "trap.json").exists()
+    assert "did you mean shop/orders, " in twin(
+        "verify", twin.change("typo.yaml", "restart", "shop/odrers"), *verify, "-o", "x.json", code=2
+    )
     forbidden = twin.change("drop.yaml", "drop_table", "shop/orders-db", table="orders")
     assert "never drop a table" in twin("verify", forbidden, *verify, "-o", "drop.json", code=5)
     fix = twin.change("fix.yaml", "terminate_session", "shop/orders-db", session="session-4711")
-    assert "EFFECTIVE" in twin("verify", fix, *verify, "-o", "fix.json")
+    said = twin("verify", fix, *verify, "-o", "fix.json")
+    assert "EFFECTIVE" in said
+    assert said.index("twin approve fix.json --prod prod.world") < said.index("twin promote fix.json --prod prod.world")
+    assert "0.0% let down" not in twin("world", "status", "prod.world")
+    assert "by this machine's clock" in twin("receipt", "check", "fix.json", code=7)
+    assert "by the clock of prod.world" in twin("receipt", "check", "fix.json", "--prod", "prod.world")
+    shutil.copy(twin.folder / "fix.json", twin.folder / "older.json")
+    assert "removed" in twin("verify", forbidden, *verify, "-o", "older.json", code=5)
+    assert not (twin.folder / "older.json").exists()
     twin("receipt", "show", "fix.json")
     before = (twin.folder / "prod.world").read_bytes()
 
-    assert "0 of 1 approvals" in twin("promote", "fix.json", "--prod", "prod.world", code=8)
+    refused = twin("promote", "fix.json", "--prod", "prod.world", code=8)
+    assert "0 of 1 approvals" in refused
+    assert "--approval FILE" in refused
     twin("keys", "new", "--name", "mallory")
     own = str(twin.folder / "home/keys/mallory.key")
     twin("approve", "fix.json", "--prod", "prod.world", "--key", own, code=8)  # The requester's own.
     twin("keys", "new", "--name", "alice")
-    alice = str(twin.folder / "home/keys/alice.key")
-    twin("approve", "fix.json", "--prod", "prod.world", "--key", alice, "-o", "alice.json")
+    said = twin("approve", "fix.json", "--prod", "prod.world", "--key", "alice", "-o", "alice.json")
+    assert "twin promote fix.json --prod prod.world --approval alice.json" in said
     assert (twin.folder / "prod.world").read_bytes() == before, "nothing was written so far"
 
     with only_writer(twin.folder / "prod.world"):
@@ -96,7 +128,9 @@ def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
     twin("takeover", "--release")
     assert (twin.folder / "prod.world").read_bytes() == before, "nor by any refusal"
 
-    said = twin("promote", "fix.json", "--prod", "prod.world", "--approval", "alice.json")
+    (twin.folder / "fix.approval-bob.json").write_text("{}")  # Nobody's: passed over.
+    shutil.copy(twin.folder / "alice.json", twin.folder / "fix.approval-alice.json")
+    said = twin("promote", "fix.json", "--prod", "prod.world")  # With what lies beside the receipt.
     assert "promoted" in said
     assert "0.0% let down" in twin("world", "status", "prod.world")
     assert "spent" in twin("promote", "fix.json", "--prod", "prod.world", "--approval", "alice.json", code=7)
@@ -104,7 +138,8 @@ def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
     promotions = json.loads(twin("promotions", "list", "--json"))
     assert [p["status"] for p in promotions] == ["done"]
     twin("promotions", "show", promotions[0]["id"])
-    twin("promotions", "undo", promotions[0]["id"], "--prod", "prod.world")
+    said = twin("promotions", "undo", promotions[0]["id"], "--prod", "prod.world")
+    assert "cannot be: terminate session shop/orders-db session=session-4711" in said
     twin("promotions", "undo", promotions[0]["id"], "--prod", "prod.world", code=2)
 
     bench = ("bench", "run", "--suite", "smoke", "--brain", "noop", "--gate", "off", "--seeds", "1")

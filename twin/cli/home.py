@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
-__all__ = ["ensure_gate_key", "home", "journal_path", "keys_folder", "stop_command", "trusted_folder"]
+__all__ = [
+    "ensure_gate_key",
+    "home",
+    "journal_path",
+    "key_file",
+    "keys_folder",
+    "program",
+    "stop_command",
+    "trusted_folder",
+]
 
 
 def home() -> Path:
@@ -20,12 +31,29 @@ def keys_folder() -> Path:
     return home() / "keys"
 
 
+def key_file(name_or_file: str) -> Path:
+    """A private key's file, or the one that `twin keys new --name` made under this name."""
+    named = keys_folder() / f"{name_or_file}.key"
+    return (
+        named if not Path(name_or_file).exists() and "/" not in name_or_file and named.exists() else Path(name_or_file)
+    )
+
+
 def trusted_folder() -> Path:
     return home() / "trusted"
 
 
 def journal_path() -> Path:
     return home() / "journal.sqlite"
+
+
+def program() -> str:
+    """What to type for `twin` from here: its name, or its path where the shell would not find it."""
+    beside = Path(sys.executable).parent / "twin"
+    if shutil.which("twin") or not beside.exists():
+        return "twin"
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
 
 
 def stop_command(folder: Path) -> str:

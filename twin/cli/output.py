@@ -59,6 +59,7 @@ class StageProgress:
         if self._bars is not None:
             if self._task is not None:
                 self._bars.remove_task(self._task)
+            self._bars.start()
             self._task = self._bars.add_task(name, total=total)
 
     def advance(self) -> None:
@@ -66,6 +67,14 @@ class StageProgress:
         self._done += 1
         if self._bars is not None and self._task is not None:
             self._bars.advance(self._task)
+
+    def pause(self) -> None:
+        """Take the bar away, until the next stage: what is said next stands on a clean line."""
+        if self._bars is not None:
+            if self._task is not None:
+                self._bars.remove_task(self._task)
+                self._task = None
+            self._bars.stop()
 
     def where(self) -> str:
         """How far it has come, for whoever is stopped here."""

@@ -6,6 +6,7 @@ keeps a second writer out.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,11 @@ from twin.spec.errors import BadInput, ComponentMissing
 
 if TYPE_CHECKING:
     from twin.fleet.world import World
+    from twin.ports.plant import Plant
+    from twin.spec.change import Change
+    from twin.spec.plan import Plan
 
-__all__ = ["guard_target", "locked_world", "open_world", "refuse_unusable", "save_world"]
+__all__ = ["compile_here", "guard_target", "locked_world", "open_world", "refuse_unusable", "save_world"]
 
 
 def open_world(target: str) -> World:
@@ -44,6 +48,33 @@ def refuse_unusable(target: str) -> None:
 def guard_target(target: str) -> str:
     """The name under which the guard counts for this target: a file's place, since two may bear one name."""
     return target if target.startswith("kube:") else str(Path(target).resolve())
+
+
+def compile_here(change: Change, plant: Plant) -> Plan:
+    """The change against what the target looks like now. Raises BadInput: also for a target that is not there,
+    which a person has mistyped."""
+    from twin.change.compile import compile_change
+    from twin.spec.errors import NotFound
+
+    try:
+        return compile_change(change, plant.kube, at_s=plant.clock.now_s())
+    except NotFound as error:
+        known = _targets(plant)
+        near = [
+            name
+            for action in change.actions
+            if action.target not in known
+            for name in difflib.get_close_matches(action.target, known, n=3, cutoff=0.7)
+        ]
+        next_step = f"did you mean {', '.join(dict.fromkeys(near))}?" if near else error.next_step
+        raise BadInput(error.what, error.why, next_step) from error
+
+
+def _targets(plant: Plant) -> list[str]:
+    """What an action may name: workloads and routes as namespace/name, nodes by name."""
+    kinds = ("Deployment", "StatefulSet", "DaemonSet", "HTTPRoute", "Node")
+    found = [obj["metadata"] for kind in kinds for obj in plant.kube.list_objects(kind)]
+    return [f"{said['namespace']}/{said['name']}" if said.get("namespace") else said["name"] for said in found]
 
 
 def save_world(target: str, world: World) -> None:

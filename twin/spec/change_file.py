@@ -20,6 +20,11 @@ class _ActionFile(FileModel):
     target: Name
     parameters: dict[Name, FigureOrText] = Field(default_factory=dict)
 
+    @classmethod
+    def advice_on_unknown(cls, key: str, value: object) -> str:
+        """What an action is to do with its target stands one level deeper, and is easily written beside it."""
+        return f"write parameters: {{{key}: {value}}}" if isinstance(value, str | int | float) else ""
+
 
 class _StrategyFile(FileModel):
     canary: Share = 0.34

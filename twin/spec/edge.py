@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from twin.spec.errors import BadInput
@@ -93,6 +94,11 @@ class FileModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 
+    @classmethod
+    def advice_on_unknown(cls, key: str, value: object) -> str:
+        """Where a key that is unknown here belongs, if the model knows better than "remove it"."""
+        return ""
+
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -102,7 +108,7 @@ def validated(model: type[ModelT], document: Document, name: str) -> ModelT:
     try:
         return model.model_validate(document.value)
     except ValidationError as error:
-        raise _refusal(error, document, name) from error
+        raise _refusal(error, document, name, model) from error
 
 
 def schema_of(model: type[BaseModel], kind: str) -> dict[str, Any]:
@@ -115,9 +121,9 @@ def schema_of(model: type[BaseModel], kind: str) -> dict[str, Any]:
     }
 
 
-def _refusal(error: ValidationError, document: Document, name: str) -> BadInput:
+def _refusal(error: ValidationError, document: Document, name: str, model: type[BaseModel]) -> BadInput:
     details = error.errors(include_url=False)
-    return first_problem(name, [_problem_of_detail(detail, document) for detail in details])
+    return first_problem(name, [_problem_of_detail(detail, document, model) for detail in details])
 
 
 def first_problem(name: str, problems: list[Problem]) -> BadInput:
@@ -126,8 +132,8 @@ def first_problem(name: str, problems: list[Problem]) -> BadInput:
     return bad_file(name, first, len(problems) - 1)
 
 
-def _problem_of_detail(detail: ErrorDetails, document: Document) -> Problem:
-    path, message, next_step = words_of_error(detail, document.value)
+def _problem_of_detail(detail: ErrorDetails, document: Document, model: type[BaseModel]) -> Problem:
+    path, message, next_step = words_of_error(detail, document.value, model)
     return Problem(document.line(path), message, next_step)
 
 
@@ -168,14 +174,14 @@ def context_of(path: KeyPath, value: Any) -> str:
     return text
 
 
-def words_of_error(detail: ErrorDetails, value: Any) -> tuple[KeyPath, str, str]:
-    """Where in `value`, what is wrong and what to do, in our own words."""
+def words_of_error(detail: ErrorDetails, value: Any, model: type[BaseModel]) -> tuple[KeyPath, str, str]:
+    """Where in `value`, which should be a `model`, what is wrong and what to do, in our own words."""
     path = _without_tags(detail["loc"])
-    message, next_step = _words(detail, str(path[-1]) if path else "the file")
+    message, next_step = _words(detail, str(path[-1]) if path else "the file", model)
     return path, context_of(path, value) + message, next_step
 
 
-def _words(detail: ErrorDetails, field: str) -> tuple[str, str]:
+def _words(detail: ErrorDetails, field: str, model: type[BaseModel]) -> tuple[str, str]:
     kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
     shown = _shown(given)
     if kind == "twin":
@@ -183,8 +189,7 @@ def _words(detail: ErrorDetails, field: str) -> tuple[str, str]:
     if kind == "missing":
         return f'"{field}" is missing', f"add {field}"
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(field, sorted(_known_keys(FileModel)), n=1)
-        return f'unknown key "{field}"', f'did you mean "{close[0]}"?' if close else "remove it"
+        return f'unknown key "{field}"', _advice(field, given, _models_at(model, detail["loc"][:-1]))
     if kind == "union_tag_not_found":
         first = next(iter(given), None) if isinstance(given, dict) else None
         return f"{_shown(first) if first else shown} is no step", "a step is one of: " + ", ".join(STEP_KINDS)
@@ -228,8 +233,56 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-def _known_keys(model: type[BaseModel]) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield field.alias or name
-    for child in model.__subclasses__():
-        yield from _known_keys(child)
+def _advice(key: str, value: object, models: list[type[BaseModel]]) -> str:
+    """What to do about a key that none of the models which may stand there knows."""
+    known = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    close = difflib.get_close_matches(key, sorted(known), n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    told = [model.advice_on_unknown(key, value) for model in models if issubclass(model, FileModel)]
+    return next(filter(None, told), "remove it")
+
+
+def _models_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The models that a file may hold at this place: more than one where there is a choice."""
+    kinds: list[Any] = [model]
+    for part in location:
+        # What nothing has a place for is pydantic's own: the tag of a choice, or "[key]".
+        tagged = [member for kind in kinds for member in _members(kind) if _is_tagged(member, part)]
+        kinds = tagged or [inner for kind in kinds for inner in _inner(kind, part)] or kinds
+    return [
+        one for kind in kinds for one in _alternatives(kind) if isinstance(one, type) and issubclass(one, BaseModel)
+    ]
+
+
+def _inner(kind: Any, part: int | str) -> Iterator[Any]:
+    for one in _alternatives(kind):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            yield from (f.annotation for name, f in one.model_fields.items() if part in (f.alias or name, name))
+        elif get_origin(one) in (list, tuple) and isinstance(part, int):
+            yield get_args(one)[0]
+        elif get_origin(one) is dict:
+            yield get_args(one)[1]
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The members of a choice that pydantic makes by a tag, each with its tag."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+
+
+def _is_tagged(kind: Any, tag: int | str) -> bool:
+    return get_origin(kind) is Annotated and any(isinstance(said, Tag) and said.tag == tag for said in get_args(kind))
+
+
+def _alternatives(kind: Any) -> Iterator[Any]:
+    """A type without what it is annotated with, or each member of a union."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        yield from _alternatives(get_args(kind)[0])
+    elif origin in (Union, UnionType):
+        for member in get_args(kind):
+            yield from _alternatives(member)
+    else:
+        yield kind

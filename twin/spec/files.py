@@ -107,7 +107,7 @@ def _checked_data(fleet: Fleet) -> dict[str, Any]:
     try:
         read_back = FleetFile.model_validate(data).to_fleet()
     except ValidationError as error:
-        _, message, next_step = words_of_error(error.errors(include_url=False)[0], data)
+        _, message, next_step = words_of_error(error.errors(include_url=False)[0], data, FleetFile)
         raise BadInput("cannot write the fleet", message, next_step) from error
     flaw = next(flaws_of(fleet), None)
     if flaw is not None:

@@ -98,3 +98,21 @@ def test_an_open_incident_can_be_looked_at(tmp_path: Path) -> None:
         tracer.observe(moment)
     tracer.flush(now_s=130.0)
     assert "open" in render_trace(read_spans(tmp_path / "t.jsonl"))
+
+
+def test_a_second_incident_that_is_still_open_begins_with_its_own_alert(tmp_path: Path) -> None:
+    tracer = IncidentTracer([JsonlExporter(tmp_path / "t.jsonl")])
+    late = Moment(at_s=150.0, kind="signal", text="alert shop/web: errors 0.2", data={"kind": "alert"})
+    thoughts = {"thoughts": "a thought of many words " * 10 + "and its end", "latency_s": 5.0}
+    second = (
+        Moment(at_s=900.0, kind="signal", text="alert shop/pay: errors 0.4", data={"kind": "alert"}),
+        Moment(at_s=905.0, kind="incident", text="#2 shop/pay", incident="2"),
+        Moment(at_s=920.0, kind="diagnosed", text="slow(shop/pay)", incident="2", data=thoughts),
+    )
+    for moment in (*STORY, late, *second):
+        tracer.observe(moment)
+    lines = render_trace(read_spans(tmp_path / "t.jsonl", incident="2")).splitlines()
+    assert lines[0].startswith("      0 s  Trigger 5 s  #2")
+    assert lines[1].startswith("     20 s  Reasoning 5 s")
+    assert "and its end" in " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= 100

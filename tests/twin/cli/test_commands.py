@@ -19,7 +19,7 @@ from twin.cli.commands.verify import verdict_text
 from twin.cli.home import stop_command
 from twin.cli.main import COMMANDS, cli
 from twin.cli.output import complain
-from twin.spec.fault import Fault
+from twin.spec.fault import Fault, fault_text
 from twin.spec.ids import FaultKind
 from twin.spec.verdict import Outcome, Suspect, Verdict
 
@@ -249,7 +249,7 @@ def test_json_is_one_value_on_standard_output_and_silence_beside_it(tmp_path: Pa
         json.loads(done.stdout)
 
 
-def test_a_verdict_fits_into_a_hundred_columns() -> None:
+def test_a_verdict_fits_into_a_hundred_columns_but_for_a_suspect_which_is_never_cut() -> None:
     parameters = {"session": "session-4711", "share": 0.588235294, "station": "a-row-lock-with-quite-a-name" * 3}
     fault = Fault(kind=FaultKind("held_slots"), target="shop/orders-db", parameters=parameters)
     verdict = Verdict(
@@ -257,9 +257,32 @@ def test_a_verdict_fits_into_a_hundred_columns() -> None:
         suspects=(Suspect(fault=fault, weight=0.87, residual=1.0), Suspect(fault=None, weight=0.1, residual=2.0)),
     )  # fmt: skip
     lines = verdict_text(Path("fix.yaml"), verdict, None).splitlines()
-    assert max(len(line) for line in lines) <= 100
-    assert any("0.87  held_slots(shop/orders-db" in line for line in lines)
+    assert [line for line in lines if line.endswith(f"0.87  {fault_text(fault)}")]
+    assert max(len(line) for line in lines if "0.87" not in line) <= 100
     assert any("0.10  none of these" in line for line in lines)
+
+
+def test_what_is_to_be_done_next_stands_whole_and_in_its_order() -> None:
+    effective = Verdict(outcome=Outcome.EFFECTIVE, reason="short", stages=(), suspects=())
+    said = verdict_text(Path("c.yaml"), effective, Path("r.json"), prod="prod.world", approvals_needed=1)
+    assert said.index("twin approve r.json --prod prod.world --key") < said.index(
+        "twin promote r.json --prod prod.world"
+    )
+    assert "approve" not in verdict_text(Path("c.yaml"), effective, Path("r.json"), prod="prod.world")
+    harmless = Verdict(outcome=Outcome.HARMLESS, reason="short", stages=(), suspects=())
+    said = verdict_text(Path("c.yaml"), harmless, Path("r.json"), prod="prod.world")
+    assert "may not be promoted" in said
+    assert "--hypothesis" in said
+    assert "twin promote" not in said
+
+
+def test_a_world_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    assert twin(tmp_path, "generate", "--services", "20", "-o", "f.yaml").returncode == 0
+    (tmp_path / "w.world").write_text("precious")
+    refused = twin(tmp_path, "world", "new", "f.yaml", "-o", "w.world")
+    assert (refused.returncode, (tmp_path / "w.world").read_text()) == (2, "precious")
+    assert "--force" in refused.stderr
+    assert twin(tmp_path, "world", "new", "f.yaml", "-o", "w.world", "--force").returncode == 0
 
 
 @pytest.mark.requirement("R19")

@@ -76,6 +76,24 @@ def test_a_text_that_looks_like_a_figure_is_written_whole(tmp_path: Path, plant:
         assert list(plan.steps[0].fields.values()) == [wanted]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ({"replicas": 6}, "write parameters: {replicas: 6}"),
+        ({"paramters": {}}, 'did you mean "parameters"?'),
+        ({"body": []}, "remove it"),
+        ({"strategy": {}}, "remove it"),  # A key of the change, not of an action.
+    ],
+)
+def test_an_unknown_key_is_compared_with_what_may_stand_there(
+    wrong: dict[str, object], advice: str, tmp_path: Path
+) -> None:
+    data = {**CHANGE, "actions": [{"kind": "scale", "target": "shop/cart", **wrong}]}
+    with pytest.raises(BadInput) as refusal:
+        read_change(written(tmp_path, json.dumps(data)))
+    assert refusal.value.next_step == advice
+
+
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
     | st.sampled_from([*(k.kind for k in action_types()), "shop/cart", "shop/db", "a-0", "shop/web--cart"]),

@@ -23,7 +23,7 @@ ACTION = ActionType(
 def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     """spec.replicas, or the autoscaler's minimum (and maximum, if it lies below)."""
     if "replicas" not in action.parameters:
-        raise BadInput(f"cannot scale {action.target}", "it does not say how many", "add replicas: 6")
+        raise BadInput(f"cannot scale {action.target}", "it does not say how many", "add parameters: {replicas: 6}")
     replicas = round(float(action.parameters["replicas"]))
     ref, workload = find_workload(kube, action.target)
     scaler = ObjectRef(kind="HorizontalPodAutoscaler", name=ref.name, namespace=ref.namespace)

@@ -27,7 +27,9 @@ ACTION = ActionType(
 def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     """One entry of the container's env; a roll-out follows."""
     if not action.parameters.get("name"):
-        raise BadInput(f"cannot set env of {action.target}", "no variable is named", "add name: LOG_LEVEL")
+        raise BadInput(
+            f"cannot set env of {action.target}", "no variable is named", "add parameters: {name: LEVEL, value: debug}"
+        )
     ref, workload = find_workload(kube, action.target)
     name, value = str(action.parameters["name"]), action.parameters.get("value")
     step = PatchStep(

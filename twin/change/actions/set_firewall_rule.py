@@ -23,7 +23,9 @@ ACTION = ActionType(
 def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     """One call of the firewall's operation. Raises BadInput without a rule."""
     if not action.parameters.get("rule"):
-        raise BadInput(f"cannot set a firewall rule of {action.target}", "no rule is given", "add rule: …")
+        raise BadInput(
+            f"cannot set a firewall rule of {action.target}", "no rule is given", "add parameters: {rule: …}"
+        )
     step = OpsStep(
         operation="set_firewall_rule",
         arguments={"subnet": action.target, "rule": str(action.parameters["rule"])},

@@ -38,7 +38,9 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
             raise BadInput(f"cannot set {name} of {action.target}", f"{text} is no amount", "give more than 0")
         fields[container_path(ref.name, "resources", f"{group}s", resource)] = text
     if not fields:
-        raise BadInput(f"cannot set resources of {action.target}", "no figure is given", "add memory_limit: 1Gi")
+        raise BadInput(
+            f"cannot set resources of {action.target}", "no figure is given", "add parameters: {memory_limit: 1Gi}"
+        )
     step = PatchStep(
         ref=ref,
         fields=fields,

@@ -23,7 +23,7 @@ ACTION = ActionType(
 def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     """One call of the edge proxy's operation."""
     if "ratio" not in action.parameters:
-        raise BadInput(f"cannot shed load of {action.target}", "no share is given", "add ratio: 0.3")
+        raise BadInput(f"cannot shed load of {action.target}", "no share is given", "add parameters: {ratio: 0.3}")
     ref, _ = find_workload(kube, action.target)
     ratio = float(action.parameters["ratio"])
     step = OpsStep(

@@ -23,7 +23,7 @@ ACTION = ActionType(
 def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     """One call of the database's operation. Raises BadInput without a session."""
     if not action.parameters.get("session"):
-        raise BadInput(f"cannot end a session of {action.target}", "none is named", "add session: its id")
+        raise BadInput(f"cannot end a session of {action.target}", "none is named", "add parameters: {session: its id}")
     ref, _ = find_workload(kube, action.target)
     step = OpsStep(
         operation="terminate_session",

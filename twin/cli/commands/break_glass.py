@@ -21,10 +21,9 @@ __all__ = ["command"]
 def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) -> None:
     """Apply a change at once, without rehearsal, receipt or canary. Never what a hard safety net forbids."""
     from agent.pager import ConsoleSink, FileSink, Pager
-    from twin.change.compile import compile_change
     from twin.cli.commands.promote import service_for
     from twin.cli.home import home, stop_command
-    from twin.cli.targets import locked_world
+    from twin.cli.targets import compile_here, locked_world
     from twin.receipt import is_agent
     from twin.spec.change import action_text
     from twin.spec.change_file import read_change
@@ -37,7 +36,7 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
     with locked_world(prod) as world:
         service = service_for(prod, world)
         plant = service.plant
-        plan = compile_change(change, plant.kube, at_s=plant.clock.now_s())
+        plan = compile_here(change, plant)
         now_s = plant.clock.now_s()
         done = service.break_glass(plan, who=who, reason=reason)
         service.checkpoint()

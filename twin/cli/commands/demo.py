@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ SETTLE_S = 300.0
 
 
 @click.command(name="demo")
-@click.option("--services", default=2000, show_default=True, help="How many services production has.")
+@click.option("--services", default=2000, show_default=True, help="How many services production has: 40 or more.")
 @click.option("--seed", default=7, show_default=True, help="Of everything that is random in it.")
 @click.option("--out", default="out/demo", show_default=True, type=click.Path(path_type=Path), help="Where files go.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes for the rehearsals.")
@@ -29,18 +30,25 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
     hands over to a human."""
     from reports.demo_page import render_demo
     from twin.cli.demo.stage import set_stage, written_state
-    from twin.cli.demo.story import incident_dossier, tell_incident, tell_stage
+    from twin.cli.demo.story import incident_dossier, tell_fault, tell_incident, tell_stage
+    from twin.cli.home import program
     from twin.spec.errors import BadInput
-    from twin.spec.fault import fault_text, parse_fault
+    from twin.spec.fault import parse_fault
     from twin.spec.units import ns
 
     if services < 40:
         raise BadInput(f"a fleet of {services} is too small", "the shop alone has 11 services", "use 40 or more")
-    say = (lambda _: None) if as_json else click.echo
     started = time.perf_counter()
     clear(out)
     incidents = []
-    with progress(quiet=as_json) as bar:
+    # Without a terminal there are no progress lines: the story itself tells how far it is.
+    with progress(quiet=as_json or not sys.stderr.isatty()) as bar:
+
+        def say(text: str) -> None:
+            if not as_json:
+                bar.pause()
+                click.echo(text)
+
         stage = set_stage(services=services, seed=seed, out=out, bar=bar)
         tell_stage(stage, say)
         story = (
@@ -50,11 +58,11 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
         for number, (text, title) in enumerate(story, start=1):
             fault = parse_fault(text)
             say("")
-            say(f"{number}. a fault strikes, hidden from the agent: {fault_text(fault)}")
+            tell_fault(fault, say, number=number)
             stage.strike(fault)
             before = written_state(stage.world)
             episode = stage.run_agent(limit_s=1800.0, jobs=jobs, bar=bar)
-            tell_incident(episode, say, number=number)
+            tell_incident(episode, say, number=number, traces=out / "traces.jsonl")
             base = {"before": before, "after": written_state(stage.world)}
             incidents.append(incident_dossier(stage, episode, number=number, title=title) | {"base": base})
             stage.mend()
@@ -71,10 +79,8 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
     write_text(out / "demo.json", json.dumps(dossier, indent=1, sort_keys=True))
     write_text(out / "report.html", render_demo(dossier))
     wall_s = time.perf_counter() - started
-    say("")
-    say(f"report  {out / 'report.html'}   ({wall_s:.0f} s)   your own: twin import DIR -o fleet.yaml")
-    if as_json:
-        emit(True, dossier, "")
+    told = f"\nreport    {out / 'report.html'}   ({wall_s:.0f} s)\nyour own  {program()} import DIR -o fleet.yaml"
+    emit(as_json, dossier, told)
 
 
 def clear(out: Path) -> None:

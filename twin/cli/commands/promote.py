@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import glob
+import json
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +23,8 @@ __all__ = ["command", "service_for", "stopped"]
 @click.command(name="promote")
 @click.argument("receipt_file", type=click.Path(path_type=Path))
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
-@click.option("--approval", multiple=True, type=click.Path(path_type=Path), help="An approval's file.")
+@click.option("--approval", multiple=True, type=click.Path(path_type=Path),
+              help="An approval's file, once for each. Default: this receipt's, beside it.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: bool) -> None:
     """Check everything again, then canary, watch, and go on or take it back."""
@@ -29,6 +33,7 @@ def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: 
     from twin.spec.errors import ApprovalMissing, ReceiptInvalid
 
     envelope = read_envelope(receipt_file, ReceiptInvalid, "verify the change again: twin verify")
+    approval = approval or _approvals_beside(receipt_file, envelope)
     approvals = [read_envelope(path, ApprovalMissing, "approve it again: twin approve") for path in approval]
     with locked_world(prod) as world:
         say: Callable[[str], None] = (lambda _: None) if as_json else (lambda text: click.echo(f"  {text}"))
@@ -37,6 +42,8 @@ def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: 
             done = service.attempt(envelope)
         except KeyboardInterrupt as error:
             raise stopped(service, prod, receipt_file) from error
+        except ApprovalMissing as error:
+            raise ApprovalMissing(error.what, error.why, _how_to_approve(receipt_file, prod)) from error
         service.checkpoint()
     result: dict[str, Any] = {
         "outcome": str(done.outcome), "reason": done.reason, "promotion": done.promotion_id,
@@ -54,6 +61,34 @@ def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: 
         recovered = f", users well after {done.observed_recovery_s:.0f} s" if done.observed_recovery_s else ""
         emit(as_json, result, f"promoted {done.promotion_id}: {done.reason}{recovered}")
     raise click.exceptions.Exit(done.exit_code)
+
+
+def _how_to_approve(receipt_file: Path, prod: str) -> str:
+    approve = shlex.join(["twin", "approve", str(receipt_file), "--prod", prod, "--key"])
+    promote = shlex.join(["twin", "promote", str(receipt_file), "--prod", prod, "--approval"])
+    return f"{approve} NAME; then: {promote} FILE"
+
+
+def _approvals_beside(receipt_file: Path, envelope: Mapping[str, Any]) -> tuple[Path, ...]:
+    """What `twin approve` left beside the receipt, of this very receipt; one of an earlier one would refuse all."""
+    from twin.receipt import read
+    from twin.receipt.envelope import read_envelope
+    from twin.receipt.strict import Malformed
+    from twin.spec.errors import TwinError
+    from twin.spec.receipt import receipt_digest
+
+    try:
+        digest, found = receipt_digest(read(envelope)), []
+    except TwinError:
+        return ()  # The promoter says what is wrong with it.
+    for path in sorted(receipt_file.parent.glob(f"{glob.escape(receipt_file.stem)}.approval-*.json")):
+        try:
+            payload = json.loads(read_envelope(path.read_bytes()).payload)
+        except (OSError, ValueError, RecursionError, Malformed):
+            continue
+        if isinstance(payload, dict) and payload.get("receipt_digest") == digest:
+            found.append(path)
+    return tuple(found)
 
 
 def stopped(service: PromotionService, prod: str, receipt_file: Path) -> Stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
@@ -59,8 +60,11 @@ def show(promotion_id: str, as_json: bool) -> None:
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def undo(promotion_id: str, prod: str, as_json: bool) -> None:
-    """Take a promotion back: fields that still hold its values get what was there before."""
-    _take_back(promotion_id, prod, as_json, abort=False)
+    """Take a promotion back: fields that still hold its values get what was there before.
+
+    PROMOTION_ID may be `last`: the newest of this target.
+    """
+    _take_back(_newest(prod) if promotion_id == "last" else promotion_id, prod, as_json, abort=False)
 
 
 @command.command("abort")
@@ -88,8 +92,49 @@ def _take_back(promotion_id: str, prod: str, as_json: bool, *, abort: bool) -> N
         service = service_for(prod, world)
         done = service.abort(promotion_id) if abort else service.undo(promotion_id)
         service.checkpoint()
-    emit(as_json, {"outcome": str(done.outcome), "reason": done.reason}, f"{promotion_id}: {done.reason}")
+    lost, lines = _not_taken_back(promotion_id), [f"{promotion_id}: {done.reason}"]
+    if lost:
+        lines.append(f"  not taken back, for it cannot be: {'; '.join(lost)}")
+    if not abort:
+        lines.append(f"  the incident that it ended may return; look: twin world status {prod}")
+    data = {"outcome": str(done.outcome), "reason": done.reason, "not_taken_back": lost}
+    emit(as_json, data, "\n".join(lines))
     raise click.exceptions.Exit(0 if done.exit_code == 9 and not done.left else done.exit_code)
+
+
+def _not_taken_back(promotion_id: str) -> list[str]:
+    """The actions of a promotion that nothing undoes: what is gone stays gone, whatever the journal calls it."""
+    from twin.change.catalogue import action_type
+    from twin.cli.home import journal_path
+    from twin.promote.journal import Journal
+    from twin.receipt import read
+    from twin.spec.change import Reversibility, action_text, change_from_json
+    from twin.spec.errors import TwinError
+
+    promotion = next((p for p in Journal(journal_path()).promotions() if p.id == promotion_id), None)
+    try:
+        change = change_from_json(read(promotion.envelope).change) if promotion is not None else None
+    except TwinError:
+        return []  # Written by breaking the glass: there is no receipt.
+    return [
+        f"{action_text(action)} ({action_type(action.kind).reversibility})"
+        for action in (change.actions if change is not None else ())
+        if action_type(action.kind).reversibility is not Reversibility.REVERSIBLE
+    ]
+
+
+def _newest(prod: str) -> str:
+    """What `last` stands for: the newest promotion of this target. Raises BadInput if there is none."""
+    from twin.cli.home import journal_path
+    from twin.cli.targets import refuse_unusable
+    from twin.promote.journal import Journal
+    from twin.spec.errors import BadInput
+
+    refuse_unusable(prod)
+    found = Journal(journal_path()).promotions(Path(prod).stem)
+    if not found:
+        raise BadInput(f"nothing was promoted to {prod} from here", "the journal has none", "twin promotions list")
+    return found[-1].id
 
 
 def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:

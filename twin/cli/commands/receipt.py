@@ -44,18 +44,36 @@ def show(receipt_file: Path, as_json: bool) -> None:
 @command.command("check")
 @click.argument("receipt_file", type=click.Path(path_type=Path))
 @click.option("--at", "at_s", type=float, default=None, help="Unix time of the target; default: this machine's.")
+@click.option("--prod", default=None, help="By this target's clock: a World's is not this machine's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def check_file(receipt_file: Path, at_s: float | None, as_json: bool) -> None:
+def check_file(receipt_file: Path, at_s: float | None, prod: str | None, as_json: bool) -> None:
     """Check signature, signer, form and age. Exit code 7 if anything is wrong."""
     from twin.cli.home import trusted_folder
+    from twin.cli.targets import open_world
+    from twin.fleet.plant import plant_of
     from twin.receipt import check, load_trusted_keys
+    from twin.spec.errors import BadInput, ReceiptInvalid
 
-    moment = time.time() if at_s is None else at_s  # noqa: TID251 - the edge: a person asks about now
-    checked = check(read_envelope_file(receipt_file), load_trusted_keys(trusted_folder()), moment)
+    if prod is not None and at_s is not None:
+        raise BadInput("--at and --prod are two clocks", "only one can be asked", "leave one of them out")
+    envelope = read_envelope_file(receipt_file)
+    if prod is not None:
+        moment, clock = plant_of(open_world(prod)).clock.now_s(), f"by the clock of {prod}"
+    elif at_s is not None:
+        moment, clock = at_s, "at the time that was given"
+    else:
+        moment, clock = time.time(), "by this machine's clock"  # noqa: TID251 - the edge: a person asks about now
+    try:
+        checked = check(envelope, load_trusted_keys(trusted_folder()), moment)
+    except ReceiptInvalid as error:
+        if "expired" not in error.why and "not yet valid" not in error.why:
+            raise
+        own = "" if prod is not None else "; a World has its own clock: twin receipt check FILE --prod prod.world"
+        raise ReceiptInvalid(error.what, f"{error.why}, {clock}", error.next_step + own) from error
     emit(
         as_json,
         {"digest": checked.digest, "gate": checked.gate, "seconds_left": checked.seconds_left},
-        f"valid: signed by {checked.gate}, good for another {checked.seconds_left:.0f} s",
+        f"valid: signed by {checked.gate}, good for another {checked.seconds_left:.0f} s {clock}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +50,14 @@ def command(
     """
     import policies
     from chaos.catalogue import compile_fault
-    from twin.change.compile import compile_change
     from twin.cli.home import ensure_gate_key
-    from twin.cli.targets import open_world
+    from twin.cli.targets import compile_here, open_world
     from twin.fleet.plant import plant_of
     from twin.gate.gate import Gate, Settings
     from twin.gate.receipts import receipt_issuer
     from twin.ports import VerifyRequest
-    from twin.receipt import load_signer
+    from twin.receipt import load_signer, read
+    from twin.spec.canonical import plain
     from twin.spec.change_file import read_change
     from twin.spec.errors import BadInput, ComponentMissing
     from twin.spec.fault import parse_fault
@@ -74,7 +75,7 @@ def command(
     for fault in faults:  # A hypothesis that nobody can inject must not be left out in silence.
         compile_fault(fault, twin, start_ns=0)
     plant = plant_of(open_world(prod), name=Path(prod).stem)
-    compile_change(change, plant.kube, at_s=plant.clock.now_s())  # A change that cannot be read is exit 2.
+    compile_here(change, plant)  # A change that cannot be read is exit 2.
     policy = policies.load()
     with progress(quiet=as_json) as bar:
         gate = Gate(
@@ -89,11 +90,17 @@ def command(
             VerifyRequest(incident=incident_now(plant), hypotheses=faults, candidates=(change,))
         )  # fmt: skip
     judged = answer.judged[0]
+    gone, needed = False, 0
     if judged.receipt is not None:
         write_text(out, json.dumps(judged.receipt, indent=1))
-    from twin.spec.canonical import plain
-
-    text = verdict_text(change_file, judged.verdict, out if judged.receipt else None)
+        needed = read(judged.receipt).approvals_needed
+    else:
+        gone = _remove_older_receipt(out)
+    text = verdict_text(
+        change_file, judged.verdict, out if judged.receipt else None, prod=prod, approvals_needed=needed
+    )
+    if gone:
+        text += f"\n  gone  {out}: an older receipt lay there; it was not about this verdict, and was removed"
     emit(as_json, {"verdict": plain(judged.verdict), "receipt": str(out) if judged.receipt else None}, text)
     raise click.exceptions.Exit(judged.verdict.outcome.exit_code)
 
@@ -120,9 +127,28 @@ def incident_now(plant: Plant) -> Incident:
     )
 
 
-def verdict_text(change_file: Path, verdict: Verdict, receipt: Path | None) -> str:
-    """The verdict as UX.md draws it: why, the worst, how sure, what next."""
+def _remove_older_receipt(path: Path) -> bool:
+    """Whoever promotes what lies there would promote another verdict. Nothing but a receipt is removed."""
+    from twin.receipt import read
+    from twin.spec.errors import TwinError
+
+    try:
+        read(path.read_bytes())
+    except (OSError, TwinError):
+        return False
+    path.unlink()
+    return True
+
+
+def verdict_text(
+    change_file: Path, verdict: Verdict, receipt: Path | None, *, prod: str = "TARGET", approvals_needed: int = 0
+) -> str:
+    """The verdict as UX.md draws it: why, the worst, how sure, what next.
+
+    A suspect is never cut or wrapped, however long: it is what --hypothesis takes.
+    """
     from twin.spec.fault import fault_text
+    from twin.spec.verdict import Outcome
 
     lines = [f"{verdict.outcome.upper():<10} {change_file}".ljust(78) + f" exit {verdict.outcome.exit_code}"]
     lines.append(f"  why   {verdict.reason}")
@@ -140,12 +166,28 @@ def verdict_text(change_file: Path, verdict: Verdict, receipt: Path | None) -> s
         )
     for number, suspect in enumerate(verdict.suspects[:3]):
         name = fault_text(suspect.fault) if suspect.fault else "none of these"
-        lines.append(f"  {'looks like' if number == 0 else '':<10} {suspect.weight:.2f}  {name}"[:100])
+        lines.append(f"  {'looks like' if number == 0 else '':<10} {suspect.weight:.2f}  {name}")
     if verdict.prediction.recovery_s is not None:
         recovery = verdict.prediction.recovery_s
         lines.append(f"  then  recovers in {recovery.value:.0f} s ({recovery.low:.0f}–{recovery.high:.0f})")
     if receipt is not None:
-        lines.append(f"  next  twin promote {receipt} --prod …        look: twin receipt show {receipt}")
+        if verdict.outcome is Outcome.HARMLESS:
+            lines.append("  but   not seen to end anything: it may not be promoted, unless safety_nets.yaml says so")
+            lines.append(
+                "  next  the same with what you think is wrong: --hypothesis 'FAULT' (faults: twin chaos list)"
+            )
+        else:
+            lines += _next_lines(receipt, prod, approvals_needed)
     else:
         lines.append("  next  try another change; no receipt was written")
     return "\n".join(lines)
+
+
+def _next_lines(receipt: Path, prod: str, approvals_needed: int) -> list[str]:
+    """Whole commands, in the order in which they are to be typed."""
+    at = [str(receipt), "--prod", prod]
+    approve = f"{shlex.join(['twin', 'approve', *at])} --key NAME"
+    who = "another person's key: twin keys new --name NAME"
+    commands = [f"{approve}   ({approvals_needed} needed; {who})"] if approvals_needed else []
+    commands += [shlex.join(["twin", "promote", *at]), shlex.join(["twin", "receipt", "show", str(receipt)])]
+    return [f"  {'next' if number == 0 else '':<4}  {command}" for number, command in enumerate(commands)]

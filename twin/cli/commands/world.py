@@ -29,13 +29,17 @@ def command() -> None:
 @click.option(
     "--engine", default="tick", show_default=True, type=click.Choice(["tick", "simpy"]), help="Traffic engine."
 )
+@click.option("--force", is_flag=True, help="Replace a World that is there, with all that happened in it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def new(fleet: Path, out: str, seed: int, engine: str, as_json: bool) -> None:
+def new(fleet: Path, out: str, seed: int, engine: str, force: bool, as_json: bool) -> None:
     """Build a World from a fleet file, at its time zero, every pod ready."""
     from twin.cli.targets import save_world
     from twin.fleet.world import World
+    from twin.spec.errors import BadInput
     from twin.spec.files import read_fleet
 
+    if Path(out).exists() and not force:
+        raise BadInput(f"cannot write {out}", "it exists, with all that happened in it", "name another; or add --force")
     world = World.build(read_fleet(fleet), seed=seed, traffic=engine)  # type: ignore[arg-type]
     save_world(out, world)
     emit(as_json, _facts(world), f"{out}: {_line(world)}")

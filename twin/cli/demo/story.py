@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from agent.core.words import change_text
 from agent.driver import Episode, Moment
 from agent.pager import render_page
 from twin.cli.demo.stage import Stage
+from twin.cli.home import program
 from twin.fleet.plant import plant_of
 from twin.ports.plant import Metric
 from twin.ports.services import Judged, Promoted, PromotionOutcome, Verification
 from twin.receipt import read
 from twin.spec.canonical import plain
+from twin.spec.fault import Fault, fault_text
 from twin.spec.fleet import Source
 from twin.spec.ids import ServiceId, service_of
 from twin.spec.program import Step, calls_of
 from twin.spec.receipt import receipt_digest
 from twin.spec.verdict import Outcome, Verdict
 
-__all__ = ["incident_dossier", "tell_incident", "tell_stage"]
+__all__ = ["incident_dossier", "tell_fault", "tell_incident", "tell_stage"]
 
 
 COLUMNS: Final = 100
 LABEL_COLUMNS: Final = 20  # clock and label
+NAME_COLUMNS: Final = 40
 WEIGHT_SHOWN: Final = 0.01
 
 Say = Callable[[str], None]
@@ -39,7 +46,7 @@ def tell_stage(stage: Stage, say: Say) -> None:
     shop = sum(service.namespace == "shop" for service in world.fleet.services)
     say(
         f"production  {len(world.fleet.services):,} services, {int(world.state.pod_ready.sum()):,} pods, "
-        f"{users:,.0f} users/s   (generated, seed {stage.seed}; shop imported: {shop} services)"
+        f"{users:,.0f} users/s   (seed {stage.seed}; shop imported: {shop} services)"
     )
     say(
         f"twin        built from 10 min of telemetry   median error {stage.calibration.median_error_ratio:.1%}, "
@@ -47,18 +54,24 @@ def tell_stage(stage: Stage, say: Say) -> None:
     )
 
 
-def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
-    """What the agent saw, thought, rehearsed and did."""
+def tell_fault(fault: Fault, say: Say, *, number: int) -> None:
+    """What happens to production."""
+    _wrapped(say, f"{number}. fault, hidden from the agent: ", fault_text(fault), indent=3)
+
+
+def tell_incident(episode: Episode, say: Say, *, number: int, traces: Path) -> None:
+    """What the agent saw, thought, rehearsed and did. `traces` is where its trace can be read."""
     alerts = [m for m in episode.moments if m.kind == "signal" and m.data.get("kind") == "alert"]
+    # Those that were found to belong together: an incident's alerts, not whatever rang meanwhile.
+    seen = episode.incidents[0].alerts_seen if episode.incidents else len(alerts)
     if alerts:
-        more = f"      +{len(alerts) - 1} alerts" if len(alerts) > 1 else ""
+        more = f"      +{_counted(seen - 1, 'alert')}" if seen > 1 else ""
         _at(say, alerts[0].at_s, "alert", alerts[0].text.removeprefix("alert ") + more)
     if episode.incidents:
         context = episode.incidents[0]
         opened_s = episode.detected_at_s or episode.started_s
-        seen = sum(alert.at_s <= opened_s for alert in alerts)
-        title = _cut(context.incident.title, 48)
-        _at(say, opened_s, "incident", f'#{number} "{title}"      {seen} alerts → 1 incident')
+        told = f'#{number} "{context.incident.title}"      {_counted(seen, "alert")} → 1 incident'
+        _at(say, opened_s, "incident", told)
     for moment in _first(episode, "recalled"):
         _at(say, moment.at_s, "recalled", _fitting(moment.text.split(" · "), COLUMNS - LABEL_COLUMNS))
     for moment in _first(episode, "diagnosed"):
@@ -70,6 +83,11 @@ def tell_incident(episode: Episode, say: Say, *, number: int) -> None:
         _tell_promotion(episode, promoted, promotion, say)
     for page in episode.pages[:1]:
         say("handed to a human" if episode.promotions else "nothing that may be promoted: handed to a human")
+        page = dataclasses.replace(
+            page,
+            next_command=_typed(f"twin agent trace {page.incident} --from {shlex.quote(str(traces))}"),
+            stop_command=_typed(page.stop_command),
+        )
         for line in render_page(page).splitlines():
             say(line)
 
@@ -84,10 +102,17 @@ def _tell_verification(episode: Episode, verification: Verification, say: Say) -
     ]
     _at(say, at_s, "suspects", _fitting(suspects, COLUMNS - LABEL_COLUMNS))
     replications = max((j.verdict.replications for j in verification.judged), default=0)
-    _at(say, at_s, "rehearsed", f"{len(verification.judged)} candidates on the twin, {replications} paired runs each")
+    denied = sum(judged.verdict.outcome is Outcome.DENIED for judged in verification.judged)
+    rehearsed = _counted(len(verification.judged) - denied, "candidate")
+    not_rehearsed = f"; {denied} denied before that" if denied else ""
+    _at(say, at_s, "rehearsed", f"{rehearsed} on the twin, {replications} paired runs each{not_rehearsed}")
     for judged in verification.judged:
-        name = _cut(_what_briefly(judged), 37)
-        say(f"  {name:<37} {judged.verdict.outcome.upper():<10} {_cut(_why(judged), 50)}")
+        name = _what_briefly(judged, NAME_COLUMNS)
+        if len(name) > NAME_COLUMNS:  # What the figures are matters: a line of its own, rather than without.
+            say(f"  {name}")
+            name = ""
+        head = f"  {name:<{NAME_COLUMNS}} {judged.verdict.outcome.upper():<10} "
+        _wrapped(say, head, _why(judged), indent=NAME_COLUMNS + 14)
 
 
 def _promotions(episode: Episode) -> list[tuple[Moment, Promoted]]:
@@ -102,9 +127,9 @@ def _tell_promotion(episode: Episode, promoted: Moment, promotion: Promoted, say
     verdict = None if judged is None else judged.verdict
     if judged is not None and judged.receipt is not None:
         receipt = read(judged.receipt)
-        name, plan = receipt_digest(receipt)[:8], _cut(_what_briefly(judged), 42)
+        name, plan = receipt_digest(receipt)[:8], _what_briefly(judged, NAME_COLUMNS)
         minutes = (receipt.expires_s - receipt.issued_s) / 60.0
-        told = f'{name}…  valid {minutes:.0f} min, {receipt.evidence_level}, plan "{plan}"'
+        told = f'{name}  valid {minutes:.0f} min, {receipt.evidence_level}, plan "{plan}"'
         _at(say, episode.verdict_at_s or float(receipt.issued_s), "receipt", told)
         if receipt.approvals_needed:
             _at(say, episode.first_write_at_s or promoted.at_s, "approved", "by the demo's stand-in for a human")
@@ -120,7 +145,7 @@ def _tell_promotion(episode: Episode, promoted: Moment, promotion: Promoted, say
             say,
             episode.ended_s,
             "closed",
-            f"well again {down_s:.0f} s after the incident was opened; {_without(verdict)}",
+            f"well again {down_s:.0f} s after it was opened; {_without(verdict)}",
         )
 
 
@@ -143,7 +168,24 @@ def _first(episode: Episode, kind: str) -> list[Moment]:
 
 
 def _at(say: Say, at_s: float, label: str, text: str) -> None:
-    say(_cut(f"{_clock(at_s)}  {label:<10}{text}", COLUMNS))
+    _wrapped(say, f"{_clock(at_s)}  {label:<10}", text, indent=LABEL_COLUMNS)
+
+
+def _wrapped(say: Say, head: str, text: str, *, indent: int) -> None:
+    """Whole, on as many lines as it takes."""
+    for line in textwrap.wrap(
+        head + text, COLUMNS, subsequent_indent=" " * indent, replace_whitespace=False, break_on_hyphens=False
+    ):
+        say(line)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _typed(command: str) -> str:
+    """A command as it can be typed from here, also where `twin` is not on the PATH."""
+    return program() + command.removeprefix("twin") if command.startswith("twin ") else command
 
 
 def _fitting(parts: Sequence[str], width: int) -> str:
@@ -154,7 +196,7 @@ def _fitting(parts: Sequence[str], width: int) -> str:
         if len(longer) > width:
             break
         told = longer
-    return told or _cut(parts[0], width)
+    return told or parts[0]
 
 
 def incident_dossier(stage: Stage, episode: Episode, *, number: int, title: str) -> dict[str, Any]:
@@ -219,12 +261,14 @@ def _what(judged: Judged) -> str:
     return change_text(judged.change)
 
 
-def _what_briefly(judged: Judged) -> str:
-    """The first action without namespace and parameters' names, and how many more."""
+def _what_briefly(judged: Judged, width: int) -> str:
+    """The first action without namespace and parameters' names, and how many more there are; shorter for a `width`."""
     first, *more = judged.change.actions
     what = first.kind.replace("terminate", "end").replace("_", " ")
     values = (f" {k}={v:g}" if isinstance(v, float) else f" {v}" for k, v in sorted(first.parameters.items()))
-    return f"{what} {first.target.split('/')[-1]}{''.join(values)}" + (f" +{len(more)} more" if more else "")
+    name, figures = f"{what} {first.target.split('/')[-1]}", "".join(values)
+    whole = name + figures + (f" +{len(more)} more" if more else "")
+    return whole if len(whole) <= width else whole.removesuffix(" more")
 
 
 def _why(judged: Judged) -> str:
@@ -239,7 +283,7 @@ def _why(judged: Judged) -> str:
         others = len(verdict.harmed) - 1
         more = f", {others} more" if others else ""
         return f"+{worst.worst_rps:.0f} failures/s at {worst.service.split('/')[1]} for {worst.minutes:.0f} min{more}"
-    return verdict.reason
+    return verdict.reason.partition(":")[0] if verdict.outcome is Outcome.DENIED else verdict.reason
 
 
 def _receipt(envelope: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -251,7 +295,3 @@ def _receipt(envelope: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _clock(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%H:%M:%S")
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
