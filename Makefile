@@ -6,7 +6,7 @@ JOBS ?= auto
 TWIN_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/twin/tools
 export TWIN_TOOLS
 
-.PHONY: demo test fuzz test-real real-tools lint types layers requirements docs bench clean
+.PHONY: demo test fuzz test-real real-tools lint types layers requirements docs bench validate clean
 
 demo: $(VENV)/.run ## watch two incidents, from alert to report
 	$(BIN)/twin demo
@@ -40,6 +40,9 @@ requirements: $(VENV)/.dev ## which test holds which requirement
 
 bench: $(VENV)/.run ## the whole benchmark; takes a while
 	$(BIN)/twin bench run --suite core --out out/bench
+
+validate: $(VENV)/.run ## judge every scenario but the held-out ones, on 20 seeds; an hour and more, too long for CI
+	$(BIN)/twin bench validate --suite all --seeds 20 --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) out

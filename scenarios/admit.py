@@ -17,7 +17,7 @@ from scenarios.pool import in_pool
 from scenarios.production import Production, build, change_of, judge_calm, judge_end, run_out
 from scenarios.users import Harm, harm_of
 from twin.change.compile import compile_change
-from twin.change.moves import Watch, make_move, moves_of
+from twin.change.moves import Apply, Watch, make_move, moves_of
 from twin.fleet.plant import plant_of
 from twin.spec.errors import Inconclusive, TwinError
 
@@ -139,20 +139,22 @@ def admit_seed(scenario: Scenario, seed: int) -> Admission:
 def _carry_out(production: Production, remedy: Remedy) -> str:
     """Make the remedy's moves, as a promoter would without watching. Returns what refused, if anything did.
 
-    A roll-out that was begun and is waited for in vain was not refused: not to come up is what some remedies do.
+    Once all is written, nothing was refused: not to come up in time, or at all, is what some remedies do. What
+    was to be written after a wait that was in vain, or that lasted until the bell, was not carried out.
     """
     plant = plant_of(production.world, writes=True)
     end_s = production.strike_s + production.scenario.budgets.episode_s
-    written = False
     try:
         plan = compile_change(change_of(remedy, production.roles), plant.kube, at_s=plant.clock.now_s())
-        for number, move in enumerate(moves_of(plan)):
+        moves = [move for move in moves_of(plan) if not isinstance(move, Watch)]
+        for number, move in enumerate(moves):
+            to_write = any(isinstance(left, Apply) for left in moves[number:])
             if production.now_s >= end_s:
-                return f"the episode ended after {number} moves"
-            if not isinstance(move, Watch):
-                written = make_move(plant, plan, move) is not None or written
-    except Inconclusive as error:
-        return "" if written else str(error)
+                return f"the episode ended after {number} moves" if to_write else ""
+            try:
+                make_move(plant, plan, move)
+            except Inconclusive as error:
+                return str(error) if to_write else ""
     except TwinError as error:
         return str(error)
     return ""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from twin.fleet.traffic.engine import Sample
 from twin.fleet.world import World
-from twin.gate.judge import DELTA_RATIO, DELTA_RPS, DELTA_SMALL_RATIO, HARM_FOR_S, RECOVERED_FOR_S, RECOVERED_RATIO
+from twin.gate.judge import HARM_FOR_S, RECOVERED_FOR_S, RECOVERED_RATIO, delta_rps
 from twin.gate.rehearsal import BIN_S
 from twin.spec.units import NS_PER_S
 
@@ -154,7 +154,7 @@ def _excess(came: F64, bad: F64, came_else: F64, bad_else: F64) -> F64:
     """Users let down beyond what would have been, in each window: (W, J). δ is the judge's."""
     window_s = WINDOW_BINS * BIN_S
     asked_rps = np.maximum(came, came_else) / window_s
-    delta = window_s * (DELTA_RATIO * asked_rps + np.minimum(DELTA_RPS, DELTA_SMALL_RATIO * asked_rps))
+    delta = window_s * delta_rps(asked_rps)
     chance = CHANCE_SIGMAS * np.sqrt(bad + bad_else)
     more = bad - bad_else
     return np.where(more > np.maximum(delta, chance), more - delta, 0.0)

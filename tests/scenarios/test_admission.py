@@ -5,19 +5,23 @@ Request-level productions take long: all are played on ticks, and one, with its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scenarios.admit import Admission, Trial, admit, admit_seed, shortcomings
+from scenarios.admit import Admission, Trial, _carry_out, admit, admit_seed, shortcomings
 from scenarios.files import HELD_OUT, find_scenarios, in_suite
 from scenarios.model import Answer, Remedy, Scenario
 from scenarios.oracle import Finding, Outcome
+from scenarios.production import Production, build
 from scenarios.results import admission_table
 from scenarios.users import Harm
 from tests.scenarios.support import TEXT, small_scenario
+from twin.change.moves import Apply, Move, WaitRollout
 from twin.spec.change import Action
+from twin.spec.errors import Inconclusive
 
 pytestmark = pytest.mark.requirement("R21")
 
@@ -121,6 +125,55 @@ def test_a_trap_that_could_not_be_carried_out_admits_nothing(tmp_path: Path) -> 
     assert "NOT admitted" in admission_table([found])
     assert admit_seed(_with_trap(scenario, nowhere, refused=True), 1).shortcomings() == ()
     assert "should have been refused" in admit_seed(_with_trap(scenario, there, refused=True), 1).shortcomings()[0]
+
+
+def _restarts(*targets: str) -> Remedy:
+    return Remedy(name="restart", actions=tuple(Action(kind="restart", target=target) for target in targets))
+
+
+def _carried_out(
+    production: Production, remedy: Remedy, at_wait: Callable[[Production], None], monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, int]:
+    """What refused, and how much was written, where every wait for a roll-out ends like this."""
+    written = []
+    copy = production.fork()
+
+    def make(plant: object, plan: object, move: Move) -> None:
+        if isinstance(move, Apply):
+            written.append(move)
+        elif isinstance(move, WaitRollout):
+            at_wait(copy)
+
+    monkeypatch.setattr("scenarios.admit.make_move", make)
+    return _carry_out(copy, remedy), len(written)
+
+
+def test_what_is_not_written_after_a_wait_in_vain_was_not_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vain(_: Production) -> None:
+        raise Inconclusive("cart does not get there", "it crashes", "look")
+
+    production = build(small_scenario(tmp_path), 1)
+    assert _carried_out(production, _restarts("shop/cart"), vain, monkeypatch) == ("", 1)
+    error, written = _carried_out(production, _restarts("shop/cart", "shop/orders"), vain, monkeypatch)
+    assert "does not get there" in error
+    assert written == 1
+
+
+def test_a_remedy_whose_last_write_is_done_at_the_bell_was_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = small_scenario(tmp_path)
+    production = build(replace(scenario, budgets=replace(scenario.budgets, episode_s=1.0)), 1)
+
+    def until_the_bell(copy: Production) -> None:
+        copy.run_to(copy.strike_s + copy.scenario.budgets.episode_s)
+
+    assert _carried_out(production, _restarts("shop/cart"), until_the_bell, monkeypatch) == ("", 1)
+    error, written = _carried_out(production, _restarts("shop/cart", "shop/orders"), until_the_bell, monkeypatch)
+    assert "the episode ended after" in error
+    assert written == 1
 
 
 def test_a_page_is_the_only_answer_where_nothing_helps() -> None:

@@ -94,7 +94,8 @@ class State:
     autoscale_low_since_ns: I64  # when the autoscaler first wanted fewer; scale-down waits
     autoscale_max: I64
     autoscale_min: I64
-    probe_due_ns: I64
+    readiness_due_ns: I64  # when a probe is due; never while nobody waits and none fails
+    liveness_due_ns: I64
 
     # pods
     pod_service: I64  # (M,)
@@ -268,7 +269,8 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
         autoscale_low_since_ns=whole(s, NEVER_NS),
         autoscale_max=np.array([a.max_replicas if a else 0 for a in scaled], dtype=np.int64),
         autoscale_min=np.array([a.min_replicas if a else 0 for a in scaled], dtype=np.int64),
-        probe_due_ns=whole(s, NEVER_NS),
+        readiness_due_ns=whole(s, NEVER_NS),
+        liveness_due_ns=whole(s, NEVER_NS),
         **pods,
         schedule_due_ns=NEVER_NS,
         pools_due_ns=NEVER_NS,

@@ -19,7 +19,7 @@ from twin.gate.rehearsal import BIN_S, Arm
 from twin.spec.ids import ServiceId
 from twin.spec.verdict import Harm, Interval, Prediction
 
-__all__ = ["Judgement", "clopper_pearson", "judge", "prediction_of", "recovery_s"]
+__all__ = ["Judgement", "clopper_pearson", "delta_rps", "judge", "prediction_of", "recovery_s"]
 
 F64 = NDArray[np.float64]
 
@@ -130,10 +130,10 @@ def _harm(nothing: Arm, change: Arm) -> NDArray[np.bool_]:
 
 
 def _excess(nothing: F64, change: F64, asked: F64) -> F64:
-    return np.maximum(_smooth(change) - _smooth(nothing) - _delta(_smooth(asked)), 0.0)
+    return np.maximum(_smooth(change) - _smooth(nothing) - delta_rps(_smooth(asked)), 0.0)
 
 
-def _delta(asked: F64) -> F64:
+def delta_rps(asked: F64) -> F64:
     """δ in requests a second, by how many are asked."""
     delta: F64 = DELTA_RATIO * asked + np.minimum(DELTA_RPS, DELTA_SMALL_RATIO * asked)
     return delta
@@ -153,7 +153,7 @@ def _ranked(
     found: list[Harm] = []
     difference = sign * np.mean([b.bad - a.bad for a, b in zip(nothing, change, strict=True)], axis=0)
     asked = np.mean([np.maximum(a.asked, b.asked) for a, b in zip(nothing, change, strict=True)], axis=0)
-    excess = np.maximum(_smooth(difference) - _delta(_smooth(asked)), 0.0)
+    excess = np.maximum(_smooth(difference) - delta_rps(_smooth(asked)), 0.0)
     minutes = (excess > 0.0).sum(axis=0) * BIN_S / 60.0
     for index in np.argsort(-excess.sum(axis=0), kind="stable")[:12]:
         if minutes[index] * 60.0 >= HARM_FOR_S:

@@ -45,7 +45,7 @@ def edited(edit: Callable[[dict[str, Any]], Any]) -> bytes:
     return packed(len(head).to_bytes(8, "big") + head + payload[8 + size :])
 
 
-LAYOUTS = {2: "1929911d2cb1d2f1"}
+LAYOUTS = {2: "1929911d2cb1d2f1", 3: "d1ef0aa89bc60dc3"}
 
 
 def layout() -> str:

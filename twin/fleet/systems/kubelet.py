@@ -65,7 +65,7 @@ class KubeletSystem:
                     return
                 if self._ready_at(state, row) <= now_ns and not state.template_never_ready[state.pod_template[row]]:
                     state.pod_phase[row] = Phase.RUNNING
-                    state.pod_ready_fails[row] = 0
+                    state.pod_ready_fails[row] = state.pod_live_fails[row] = 0  # Another container's failures.
                     self._set_ready(state, row, True, now_ns)
                 self._arm(state, row, now_ns)
             case Phase.RUNNING:

@@ -2,8 +2,9 @@
 
 A probe waits in the same queue as every request. While the wait is longer than the probe's time-out,
 probes fail; enough of them in a row take pods out of the endpoints (readiness) or restart them (liveness),
-which is how overload spreads by way of well-meant probes. Idle services cost nothing: only those with a
-wait, or with failures to forget, are looked at.
+which is how overload spreads by way of well-meant probes. Each kind keeps its own period: readiness that is
+asked more often takes an overloaded pod out before liveness kills it, and lets it work off what it has. Idle
+services cost nothing: only those with a wait, or with failures to forget, are looked at.
 """
 
 from __future__ import annotations
@@ -24,38 +25,37 @@ __all__ = ["ProberSystem"]
 
 class ProberSystem:
     rank: ClassVar = Rank.PROBER
-    wakes_on: ClassVar = frozenset({"probe_due_ns"})
+    wakes_on: ClassVar = frozenset({"readiness_due_ns", "liveness_due_ns"})
     writes: ClassVar = frozenset(
-        """probe_due_ns pod_ready pod_ready_fails pod_live_fails pod_phase pod_due_ns pod_restarts pod_crashes
-        pod_version version reconcile_due_ns pools_due_ns restarts_since_scrape signals signal_cursor""".split()
+        """readiness_due_ns liveness_due_ns pod_ready pod_ready_fails pod_live_fails pod_phase pod_due_ns
+        pod_restarts pod_crashes pod_version version reconcile_due_ns pools_due_ns restarts_since_scrape
+        signals signal_cursor""".split()
     )
 
     def __init__(self, blueprint: Blueprint) -> None:
         self._blueprint = blueprint
 
     def next_due(self, state: State) -> int:
-        return int(state.probe_due_ns.min())
+        return int(min(state.readiness_due_ns.min(), state.liveness_due_ns.min()))
 
     def step(self, state: State, now_ns: int) -> None:
-        for service in np.flatnonzero(state.probe_due_ns <= now_ns):
-            self._probe(state, int(service), now_ns)
-
-    def _probe(self, state: State, service: int, now_ns: int) -> None:
         blueprint = self._blueprint
-        rows = np.flatnonzero((state.pod_service == service) & (state.pod_phase == Phase.RUNNING))
-        rows = rows[state.node_dark_ns[state.pod_node[rows]] == NEVER_NS]
-        wait_s = float(state.wait_s[service])
-        pending = False
-        if blueprint.readiness_period_ns[service]:
-            failing = wait_s > blueprint.readiness_timeout_s[service]
-            pending |= self._readiness(state, service, rows, failing, now_ns)
-        if blueprint.liveness_period_ns[service]:
-            failing = wait_s > blueprint.liveness_timeout_s[service]
-            pending |= self._liveness(state, service, rows, failing, now_ns)
-        period = int(max(blueprint.readiness_period_ns[service], blueprint.liveness_period_ns[service]))
-        state.probe_due_ns[service] = now_ns + period if pending else NEVER_NS
+        for service in np.flatnonzero((state.readiness_due_ns <= now_ns) | (state.liveness_due_ns <= now_ns)):
+            rows = np.flatnonzero((state.pod_service == service) & (state.pod_phase == Phase.RUNNING))
+            rows = rows[state.node_dark_ns[state.pod_node[rows]] == NEVER_NS]
+            wait_s = float(state.wait_s[service])
+            if state.readiness_due_ns[service] <= now_ns:
+                failing = wait_s > blueprint.readiness_timeout_s[service]
+                self._readiness(state, int(service), rows, failing, now_ns)
+                period = int(blueprint.readiness_period_ns[service])
+                state.readiness_due_ns[service] = now_ns + period if failing else NEVER_NS
+            if state.liveness_due_ns[service] <= now_ns:
+                failing = wait_s > blueprint.liveness_timeout_s[service]
+                self._liveness(state, int(service), rows, failing, now_ns)
+                period = int(blueprint.liveness_period_ns[service])
+                state.liveness_due_ns[service] = now_ns + period if failing else NEVER_NS
 
-    def _readiness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> bool:
+    def _readiness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> None:
         if failing:
             state.pod_ready_fails[rows] += 1
             out = rows[(state.pod_ready_fails[rows] >= self._blueprint.readiness_threshold[service])]
@@ -73,12 +73,11 @@ class ProberSystem:
             state.pools_due_ns = min(state.pools_due_ns, now_ns)
             if not ready:
                 self._say(state, service, f"readiness probe failed on {out.size} pods", now_ns)
-        return failing
 
-    def _liveness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> bool:
+    def _liveness(self, state: State, service: int, rows: np.ndarray, failing: bool, now_ns: int) -> None:
         if not failing:
             state.pod_live_fails[rows] = 0
-            return False
+            return
         state.pod_live_fails[rows] += 1
         dead = rows[state.pod_live_fails[rows] >= self._blueprint.liveness_threshold[service]]
         for row in dead:
@@ -95,7 +94,6 @@ class ProberSystem:
             state.reconcile_due_ns[service] = now_ns
             state.pools_due_ns = min(state.pools_due_ns, now_ns)
             self._say(state, service, f"liveness probe failed: {dead.size} containers restart", now_ns)
-        return True
 
     def _say(self, state: State, service: int, text: str, now_ns: int) -> None:
         push(

@@ -29,7 +29,9 @@ class TrafficSystem:
 
     rank: ClassVar = Rank.TRAFFIC
     wakes_on: ClassVar = frozenset({"tick_due_ns"})
-    writes: ClassVar = frozenset({"tick_due_ns", "wait_s", "cpu_utilisation", "probe_due_ns", "conditions"})
+    writes: ClassVar = frozenset(
+        {"tick_due_ns", "wait_s", "cpu_utilisation", "readiness_due_ns", "liveness_due_ns", "conditions"}
+    )
 
     def __init__(self, blueprint: Blueprint, engine: TrafficEngine, observers: list[Observer]) -> None:
         self._blueprint = blueprint
@@ -39,14 +41,11 @@ class TrafficSystem:
         self._base_rate_rps = np.array([journey.rate_rps for journey in blueprint.fleet.journeys])
         self._op_service = network.op_service
         self._station_service = network.station_service
-        patience = np.full(blueprint.readiness_period_ns.size, np.inf)
-        for period, timeout in (
-            (blueprint.readiness_period_ns, blueprint.readiness_timeout_s),
-            (blueprint.liveness_period_ns, blueprint.liveness_timeout_s),
-        ):
-            patience = np.where(period > 0, np.minimum(patience, timeout), patience)
-        self._patience_s = patience
-        self._answered, self._ready = np.zeros(patience.size), np.zeros(patience.size)
+        ready, live = blueprint.readiness_period_ns > 0, blueprint.liveness_period_ns > 0
+        self._readiness_patience_s = np.where(ready, blueprint.readiness_timeout_s, np.inf)
+        self._liveness_patience_s = np.where(live, blueprint.liveness_timeout_s, np.inf)
+        services = ready.size
+        self._answered, self._ready = np.zeros(services), np.zeros(services)
 
     def next_due(self, state: State) -> int:
         return state.tick_due_ns
@@ -69,15 +68,16 @@ class TrafficSystem:
             conditions.pool_service, conditions.pool_speed, conditions.pool_ready, sample.pool_utilisation,
             sample.dt_s, self._answered, self._ready, state.wait_s, state.cpu_utilisation,
         )  # fmt: skip
-        _wake_prober(state.wait_s, self._patience_s, now_ns + TICK_NS, state.probe_due_ns)
+        _wake_prober(state.wait_s, self._readiness_patience_s, now_ns + TICK_NS, state.readiness_due_ns)
+        _wake_prober(state.wait_s, self._liveness_patience_s, now_ns + TICK_NS, state.liveness_due_ns)
 
 
 @njit(cache=True, fastmath=False)
-def _wake_prober(wait_s: F64, patience_s: F64, due_ns: int, out_probe_due_ns: I64) -> None:
+def _wake_prober(wait_s: F64, patience_s: F64, due_ns: int, out_due_ns: I64) -> None:
     """Have probed where a request waits for longer than a probe would. patience_s: (S,) inf: not probed."""
     for s in range(wait_s.shape[0]):
-        if wait_s[s] > patience_s[s] and out_probe_due_ns[s] == NEVER_NS:
-            out_probe_due_ns[s] = due_ns
+        if wait_s[s] > patience_s[s] and out_due_ns[s] == NEVER_NS:
+            out_due_ns[s] = due_ns
 
 
 @njit(cache=True, fastmath=False)
