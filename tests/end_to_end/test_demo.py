@@ -62,7 +62,7 @@ def test_the_trap_is_rejected_the_cure_promoted_the_forbidden_denied(demo: tuple
     lines = said.splitlines()
     page = [line for line in lines if line[:1] in ("┌", "│", "└")]
     assert len(lines) - len(page) <= 40
-    assert max(len(line) for line in lines if "takeover" not in line) <= 100
+    assert max(len(line.replace(str(folder), "out/demo")) for line in lines if "takeover" not in line) <= 100
     assert "…" not in said
     trace = next(line for line in page if "agent trace" in line)
     assert str(folder / "traces.jsonl") in trace
