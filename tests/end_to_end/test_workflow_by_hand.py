@@ -147,11 +147,11 @@ def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
     twin("report", "bench", "-o", "report")
     assert "<html" in (twin.folder / "report/report.html").read_text()
     shutil.copytree(twin.folder / "bench", twin.folder / "golden")
-    summary = json.loads((twin.folder / "golden/summary.json").read_text())
-    for row in summary["rows"]:
-        row["missed_pages"] = 0.0
-    (twin.folder / "golden/summary.json").write_text(json.dumps(summary))
-    assert "missed_pages" in twin("report", "bench", "--baseline", "golden", "-o", "report", code=10)
+    episodes = twin.folder / "golden/episodes.jsonl"
+    kept = [json.loads(line) for line in episodes.read_text().splitlines()]
+    assert any(episode["pages_missed"] for episode in kept), "who does nothing calls nobody"
+    episodes.write_text("".join(json.dumps({**episode, "pages_missed": 0}) + "\n" for episode in kept))
+    assert "missed pages" in twin("report", "bench", "--baseline", "golden", "-o", "report", code=10)
     twin("report", "bench", "--baseline", "golden", "--fail-on", "latency", "-o", "report")
 
 
