@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.record import EpisodeRun
+from scenarios.results import read_results, write_results
 from twin.fleet.world_file import only_writer
 
 ROOT = Path(__file__).parents[2]
@@ -146,11 +149,10 @@ def test_from_manifests_to_a_promotion_and_back(twin: Shell) -> None:
     twin(*bench, "--out", "bench")
     twin("report", "bench", "-o", "report")
     assert "<html" in (twin.folder / "report/report.html").read_text()
-    shutil.copytree(twin.folder / "bench", twin.folder / "golden")
-    episodes = twin.folder / "golden/episodes.jsonl"
-    kept = [json.loads(line) for line in episodes.read_text().splitlines()]
-    assert any(episode["pages_missed"] for episode in kept), "who does nothing calls nobody"
-    episodes.write_text("".join(json.dumps({**episode, "pages_missed": 0}) + "\n" for episode in kept))
+    records, _ = read_results(twin.folder / "bench")
+    assert any(record.pages_missed for record in records), "who does nothing calls nobody"
+    golden = [EpisodeRun(record=dataclasses.replace(record, pages_missed=0), wall_s=1.0) for record in records]
+    write_results(twin.folder / "golden", golden, suite="smoke", budgets_s={})
     assert "missed pages" in twin("report", "bench", "--baseline", "golden", "-o", "report", code=10)
     twin("report", "bench", "--baseline", "golden", "--fail-on", "latency", "-o", "report")
 
