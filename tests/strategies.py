@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -29,9 +30,11 @@ from twin.spec.parameters import parameters_of
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
 
 __all__ = [
+    "damage",
     "durations_s",
     "fleets",
     "journeys",
+    "json_junk",
     "names",
     "resources",
     "retries",
@@ -61,6 +64,32 @@ texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20) | s
         "\x7f\x85\ufeff",
     ]
 )
+
+
+def json_junk(words: list[str]) -> st.SearchStrategy[Any]:
+    """Anything that JSON can hold, `words` that look right among it."""
+    return st.recursive(
+        st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | st.text(max_size=5)
+        | st.sampled_from(words),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=4,
+    )  # fmt: skip
+
+
+def damage(draw: st.DrawFn, data: Any, junk: st.SearchStrategy[Any], *, depth: int = 5) -> None:
+    """Put junk in the place of one thing in `data`, at most so deep. Changes `data`."""
+    here = data
+    for _ in range(draw(st.integers(1, depth))):
+        keys = list(here) if isinstance(here, dict) else list(range(len(here))) if isinstance(here, list) else []
+        if not keys:
+            return
+        key = draw(st.sampled_from(keys))
+        if not isinstance(here[key], dict | list) or draw(st.integers(0, 3)) == 0:
+            here[key] = draw(junk)
+            return
+        here = here[key]
+
+
 shares = st.floats(0, 1, allow_nan=False) | st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 

@@ -11,32 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scenarios.files import CATALOGUE, read_scenario
+from tests.strategies import damage, json_junk
 from twin.spec.errors import BadInput
 from twin.spec.yaml_reader import single_document
 
 SAMPLES: list[Any] = [single_document(path.read_text(), "s").value for path in sorted(CATALOGUE.glob("*.yaml"))]
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | st.text(max_size=5)
-    | st.sampled_from(["slow({x})", "{victim}", "{", "slow(shop/cart, factor=nan)", "8ms", "-1s", "../../etc/passwd"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=4,
-)  # fmt: skip
+JUNK = json_junk(["slow({x})", "{victim}", "{", "slow(shop/cart, factor=nan)", "8ms", "-1s", "../../etc/passwd"])
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> str:
     data = copy.deepcopy(draw(st.sampled_from(SAMPLES)))
     for _ in range(draw(st.integers(1, 3))):
-        here: Any = data
-        for _ in range(draw(st.integers(1, 5))):
-            keys = list(here) if isinstance(here, dict) else list(range(len(here))) if isinstance(here, list) else []
-            if not keys:
-                break
-            key = draw(st.sampled_from(keys))
-            if not isinstance(here[key], dict | list) or draw(st.integers(0, 3)) == 0:
-                here[key] = draw(JUNK)
-                break
-            here = here[key]
+        damage(draw, data, JUNK)
     return json.dumps(data)
 
 

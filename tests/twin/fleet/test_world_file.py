@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.small_shop import small_shop
+from tests.strategies import damage
 from twin.fleet.saving import FORMAT_VERSION, MAGIC
 from twin.fleet.world import World
 from twin.fleet.world_file import load_world, store_world
@@ -125,16 +126,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     """Anything in the place of anything in the header, with a digest that is right."""
 
     def edit(header: dict[str, Any]) -> None:
-        here: Any = header
-        for _ in range(draw(st.integers(1, 6))):
-            keys = list(here) if isinstance(here, dict) else list(range(len(here))) if isinstance(here, list) else []
-            if not keys:
-                return
-            key = draw(st.sampled_from(keys))
-            if not isinstance(here[key], dict | list) or draw(st.integers(0, 3)) == 0:
-                here[key] = draw(JUNK)
-                return
-            here = here[key]
+        damage(draw, header, JUNK, depth=6)
 
     return edited(edit)
 

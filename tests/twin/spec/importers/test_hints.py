@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import damage, json_junk
 from twin.spec.errors import BadInput
 from twin.spec.importers import ManifestText, import_kubernetes, read_hints
 from twin.spec.yaml_reader import single_document
@@ -19,12 +20,7 @@ EXAMPLES = Path(__file__).parents[4] / "examples"
 MANIFESTS = [ManifestText(path.name, path.read_text()) for path in sorted((EXAMPLES / "shop").glob("*.yaml"))]
 HINTS: dict[str, Any] = single_document((EXAMPLES / "shop.hints.yaml").read_text(), "hints").value
 
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | st.text(max_size=5)
-    | st.sampled_from(["shop/cart", "cart", "frontend", "8ms", "-1s", "shop/cart:serve"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=4,
-)  # fmt: skip
+JUNK = json_junk(["shop/cart", "cart", "frontend", "8ms", "-1s", "shop/cart:serve"])
 
 
 @st.composite
@@ -32,16 +28,7 @@ def damaged(draw: st.DrawFn) -> str:
     """The example's hints with anything in the place of something."""
     data = copy.deepcopy(HINTS)
     for _ in range(draw(st.integers(1, 3))):
-        here: Any = data
-        for _ in range(draw(st.integers(1, 5))):
-            keys = list(here) if isinstance(here, dict) else list(range(len(here))) if isinstance(here, list) else []
-            if not keys:
-                break
-            key = draw(st.sampled_from(keys))
-            if not isinstance(here[key], dict | list) or draw(st.integers(0, 3)) == 0:
-                here[key] = draw(JUNK)
-                break
-            here = here[key]
+        damage(draw, data, JUNK)
     return "\n" + json.dumps(data)
 
 
