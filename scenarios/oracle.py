@@ -21,7 +21,7 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeApi
 from twin.spec.errors import NotFound, TwinError
 from twin.spec.ids import ServiceId
-from twin.spec.plan import ObjectRef
+from twin.spec.plan import ObjectRef, workload_ref
 
 __all__ = [
     "Envelope",
@@ -84,10 +84,7 @@ def envelope_now(world: World) -> Envelope:
     """The envelope of a production as it is."""
     state, services = world.state, world.fleet.services
     return Envelope(
-        workloads=tuple(
-            (ObjectRef(kind=s.kind.value, name=s.name, namespace=s.namespace), int(state.wanted[index]))
-            for index, s in enumerate(services)
-        ),
+        workloads=tuple((workload_ref(s), int(state.wanted[index])) for index, s in enumerate(services)),
         stateful_pods_made=tuple((s.id, int(state.pod_serial[i])) for i, s in enumerate(services) if s.stateful),
         sessions_terminated=state.sessions_terminated,
         dropped_tables=len(state.dropped_tables),

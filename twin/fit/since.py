@@ -20,9 +20,9 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeApi, KubeObject, Metric, Plant
 from twin.spec.errors import BadInput, NotFound
 from twin.spec.fields import FieldPath, container_path, get_field
-from twin.spec.fleet import Fleet, Service
+from twin.spec.fleet import Fleet
 from twin.spec.ids import ServiceId
-from twin.spec.plan import ObjectRef
+from twin.spec.plan import ObjectRef, workload_ref
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S, parse_bytes, parse_cores, parse_duration_s
 
@@ -52,7 +52,7 @@ def deploys_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Timed, ...
     replay = []
     for service in twin.services:
         try:
-            workload = plant.kube.get(_workload(service))
+            workload = plant.kube.get(workload_ref(service))
         except NotFound:
             continue  # It was deleted meanwhile; a World cannot lose a service, and plays it on.
         container = workload["spec"]["template"]["spec"]["containers"][0]
@@ -78,7 +78,7 @@ def amendments_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Amendme
 def _workloads(twin: Fleet, ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
     when = _deployed_at_s(plant)
     for service in twin.services:
-        ref = _workload(service)
+        ref = workload_ref(service)
         try:
             mine, theirs = ours.get(ref), plant.kube.get(ref)
         except NotFound:
@@ -163,10 +163,6 @@ def _deployed_at_s(plant: Plant) -> dict[ServiceId, float]:
         for _, signal in plant.telemetry.signals(after=0)
         if signal.kind is SignalKind.DEPLOY and signal.service is not None
     }
-
-
-def _workload(service: Service) -> ObjectRef:
-    return ObjectRef(kind=service.kind.value, name=service.name, namespace=service.namespace)
 
 
 def _ref(obj: KubeObject) -> ObjectRef:

@@ -33,7 +33,7 @@ from twin.spec.change import Change, Reversibility
 from twin.spec.errors import NotFound, TwinError
 from twin.spec.fault import FaultType, fault_text
 from twin.spec.fleet import Fleet
-from twin.spec.plan import ObjectRef, Plan
+from twin.spec.plan import Plan, workload_ref
 from twin.spec.receipt import BaseObject, base_digest
 from twin.spec.verdict import Outcome, Prediction, StageName, StageResult, StageVerdict, Suspect, Verdict
 
@@ -390,9 +390,8 @@ def _seed(request: VerifyRequest, twin: Fleet, production: Plant) -> int:
     found: list[BaseObject] = []
     for service in twin.services:
         if service.id in hit:
-            ref = ObjectRef(kind=service.kind.value, name=service.name, namespace=service.namespace)
             try:
-                found += base_of(production.kube, [ref])
+                found += base_of(production.kube, [workload_ref(service)])
             except NotFound:
                 continue  # It is gone from production; the others tell enough.
     return int(base_digest(tuple(found))[:12], 16)

@@ -13,6 +13,7 @@ from typing import Any
 from twin.spec.canonical import digest, plain
 from twin.spec.change import Change, Reversibility, Strategy, change_from_json
 from twin.spec.errors import BadInput
+from twin.spec.fleet import Service
 from twin.spec.ids import Sha256
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "plan_digest",
     "plan_from_json",
     "plan_to_json",
+    "workload_ref",
 ]
 
 
@@ -131,3 +133,8 @@ def _step_from_json(data: Mapping[str, Any]) -> PlanStep:
         rolls_out=data["rolls_out"],
         summary=data["summary"],
     )
+
+
+def workload_ref(service: Service) -> ObjectRef:
+    """The service's workload, as Kubernetes names it."""
+    return ObjectRef(kind=service.kind.value, name=service.name, namespace=service.namespace)
