@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.fleet.declarations import declared_calls, declared_limits
 from twin.fleet.draws import entity_of
 from twin.fleet.traffic.engine import F64, I64
 from twin.fleet.traffic.network import Network, compile_network
@@ -92,6 +93,17 @@ class Blueprint:
                 caller = f"user:{edge.id.caller_operation}" if outside else edge.id.caller
                 found.setdefault((caller, ServiceId(edge.id.callee)), []).append(row)
         return {pair: np.array(rows, dtype=np.int64) for pair, rows in found.items()}
+
+    @cached_property
+    def declared_limits(self) -> tuple[str, ...]:
+        """What each service's owners declare of its stations, as JSON; empty without any."""
+        return tuple(declared_limits(service) for service in self.fleet.services)
+
+    @cached_property
+    def declared_calls(self) -> dict[tuple[str, ServiceId], dict[str, str]]:
+        """Annotations of those routes that have any."""
+        found = {p: declared_calls(self.network, self.traced_edges, rows) for p, rows in self.routes.items()}
+        return {pair: annotations for pair, annotations in found.items() if annotations}
 
     def edges_between(self, caller: ServiceId, callee: ServiceId) -> I64:
         """Rows of all calls from one service to another, publishes left out."""

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,6 +17,7 @@ from twin.cli.output import emit, progress, write_text
 __all__ = ["clear", "command"]
 
 SETTLE_S = 300.0
+LIMIT_S = 900.0  # to close an incident; one that was handed over is watched for as long, and nothing may be written
 
 
 @click.command(name="demo")
@@ -40,7 +42,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
         raise BadInput(f"a fleet of {services} is too small", "the shop alone has 11 services", "use 40 or more")
     started = time.perf_counter()
     clear(out)
-    incidents = []
+    incidents: list[dict[str, Any]] = []
     # Without a terminal there are no progress lines: the story itself tells how far it is.
     with progress(quiet=as_json or not sys.stderr.isatty()) as bar:
 
@@ -57,16 +59,17 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
         )
         for number, (text, title) in enumerate(story, start=1):
             fault = parse_fault(text)
+            if incidents:  # The last one is mended; production calms down before the next.
+                stage.world.run_for(ns(SETTLE_S))
             say("")
             tell_fault(fault, say, number=number)
             stage.strike(fault)
             before = written_state(stage.world)
-            episode = stage.run_agent(limit_s=1800.0, jobs=jobs, bar=bar)
+            episode = stage.run_agent(limit_s=LIMIT_S, jobs=jobs, bar=bar)
             tell_incident(episode, say, number=number, traces=out / "traces.jsonl")
             base = {"before": before, "after": written_state(stage.world)}
             incidents.append(incident_dossier(stage, episode, number=number, title=title) | {"base": base})
             stage.mend()
-            stage.world.run_for(ns(SETTLE_S))
     dossier = {
         "title": "twin demo", "seed": seed, "services": services,
         "calibration": {"median_error_ratio": stage.calibration.median_error_ratio,

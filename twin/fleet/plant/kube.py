@@ -44,7 +44,7 @@ class WorldKubeApi:
                 index = self._service(ref)
                 if world.fleet.services[index].kind.value != kind:
                     _not_found(ref)
-                return objects.workload_object(world, index)
+                return objects.workload_object(world, index, objects.count_pods(world))
             case "Service":
                 return objects.service_object(world, self._service(ref))
             case "HorizontalPodAutoscaler":
@@ -280,7 +280,9 @@ class WorldKubeApi:
         numbers = [i for i, s in enumerate(services) if wanted_name is None or s.name == wanted_name]
         match kind:
             case kind if kind in _WORKLOADS:
-                yield from (objects.workload_object(world, i) for i in numbers if services[i].kind.value == kind)
+                counts = objects.count_pods(world)
+                mine = (i for i in numbers if services[i].kind.value == kind)
+                yield from (objects.workload_object(world, i, counts) for i in mine)
             case "Service":
                 yield from (objects.service_object(world, i) for i in numbers)
             case "HorizontalPodAutoscaler":

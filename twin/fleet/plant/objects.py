@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from twin.fleet.declarations import LIMITS_ANNOTATION
 from twin.fleet.signals import unix_s
 from twin.fleet.state import NEVER_NS, Phase, Template
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.fleet import Probe, Resources, Service, WorkloadKind
 from twin.spec.ids import ServiceId
-from twin.spec.program import Call, Hold, Publish, Step, calls_of
 from twin.spec.units import duration_text
 
 __all__ = [
-    "LIMITS_ANNOTATION",
     "RESTARTED_AT",
+    "PodCounts",
     "autoscaler_object",
     "budget_object",
+    "count_pods",
     "node_object",
     "pod_name",
     "pod_object",
@@ -36,9 +38,6 @@ __all__ = [
 ]
 
 RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
-LIMITS_ANNOTATION: Final = "twin.dev/limits"
-OPTIONAL_ANNOTATION: Final = "twin.dev/optional"  # calls that their callers can do without
-CANCELS_ANNOTATION: Final = "twin.dev/cancels"  # calls whose work stops when the caller gives up
 REVISION: Final = "deployment.kubernetes.io/revision"
 
 
@@ -52,23 +51,42 @@ def _uid(name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
-def workload_object(world: World, index: int) -> KubeObject:
+@dataclass(frozen=True, slots=True)
+class PodCounts:
+    """(S,) pods that are not about to go; of these the ready ones, and those of the newest template."""
+
+    all: NDArray[np.int64]
+    ready: NDArray[np.int64]
+    updated: NDArray[np.int64]
+    ready_updated: NDArray[np.int64]
+
+
+def count_pods(world: World) -> PodCounts:
+    """Counted at once for all services: a list of workloads asks for every one."""
+    state = world.state
+    rows = np.flatnonzero((state.pod_phase != Phase.FREE) & (state.pod_phase != Phase.TERMINATING))
+    service, ready = state.pod_service[rows], state.pod_ready[rows]
+    updated = state.pod_template[rows] == state.template[service]
+
+    def count(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(service[chosen], minlength=len(world.fleet.services))
+
+    return PodCounts(count(np.ones_like(ready)), count(ready), count(updated), count(ready & updated))
+
+
+def workload_object(world: World, index: int, counts: PodCounts) -> KubeObject:
     """The service's Deployment, StatefulSet or DaemonSet."""
     state = world.state
     service = world.fleet.services[index]
     template = state.templates[int(state.template[index])]
-    rows = state.pods_of(index)
-    rows = rows[state.pod_phase[rows] != Phase.TERMINATING]
-    ready = int(state.pod_ready[rows].sum())
-    updated = int((state.pod_template[rows] == state.template[index]).sum())
-    ready_updated = int((state.pod_ready[rows] & (state.pod_template[rows] == state.template[index])).sum())
+    ready = int(counts.ready[index])
     annotations = {REVISION: str(template.revision)}
     if template.cause:
         annotations["kubernetes.io/change-cause"] = template.cause
     if service.owner:
         annotations["twin.dev/owner"] = service.owner
-    if limits := _declared_limits(service):
-        annotations[LIMITS_ANNOTATION] = json.dumps(limits, sort_keys=True)
+    if limits := world.blueprint.declared_limits[index]:
+        annotations[LIMITS_ANNOTATION] = limits
     spec: dict[str, Any] = {
         "replicas": int(state.wanted[index]),
         "selector": {"matchLabels": {"app": service.name}},
@@ -92,11 +110,11 @@ def workload_object(world: World, index: int) -> KubeObject:
         ),
         "spec": spec,
         "status": {
-            "replicas": int(rows.size),
+            "replicas": int(counts.all[index]),
             "readyReplicas": ready,
             "availableReplicas": ready,
-            "updatedReplicas": updated,
-            "updatedReadyReplicas": ready_updated,
+            "updatedReplicas": int(counts.updated[index]),
+            "updatedReadyReplicas": int(counts.ready_updated[index]),
             "unavailableReplicas": max(int(state.wanted[index]) - ready, 0),
         },
     }  # fmt: skip
@@ -268,61 +286,14 @@ def route_object(world: World, caller: str, callee: ServiceId) -> KubeObject:
             name,
             version,
             labels={"twin.dev/caller": _label(caller)},
-            annotations=_declared_calls(world, edges),
+            annotations=dict(world.blueprint.declared_calls.get((caller, callee), {})),
         ),
         "spec": {"parentRefs": [{"kind": "Service", "name": callee.split("/", 1)[1]}], "rules": [rule]},
     }
 
 
-def _declared_calls(world: World, edges: list[int]) -> dict[str, str]:
-    """What no trace of a calm day shows, as the owning team declares it: "operation>called, …"."""
-    network, traced = world.blueprint.network, world.blueprint.traced_edges
-    inside = [edge for edge in edges if network.edge_caller[edge] >= 0]
-    declared = {
-        OPTIONAL_ANNOTATION: [edge for edge in inside if not network.edge_required[edge]],
-        CANCELS_ANNOTATION: [edge for edge in inside if network.edge_cancel[edge]],
-    }
-    return {
-        name: ", ".join(sorted({f"{traced[e].id.caller_operation}>{traced[e].id.callee_operation}" for e in rows}))
-        for name, rows in declared.items()
-        if rows
-    }
-
-
 def _label(caller: str) -> str:
     return caller.replace("/", ".").replace(":", ".")
-
-
-def _declared_limits(service: Service) -> dict[str, Any]:
-    """Stations other than cpu, as the owning team declares them: servers, scope, queue and what is done
-    while one is held ("*": the whole request; otherwise the operations called, or "work")."""
-    limits: dict[str, Any] = {}
-    for station in service.stations:
-        holds: dict[str, list[str]] = {}
-        for operation in service.operations:
-            for hold, whole in _holds(operation.steps, station.name):
-                called = [str(call.target) for call in calls_of(hold.body) if isinstance(call, Call | Publish)]
-                holds[operation.name] = ["*"] if whole else called or ["work"]
-        entry: dict[str, Any] = {"servers": station.servers, "scope": station.scope.value}
-        if station.queue_limit is not None:
-            entry["queue"] = station.queue_limit
-        if holds:
-            entry["holds"] = holds
-        limits[station.name] = entry
-    return limits
-
-
-def _holds(steps: tuple[Step, ...], station: str) -> list[tuple[Hold, bool]]:
-    """Every Hold of a station in a program, and whether it spans all of it."""
-    found: list[tuple[Hold, bool]] = []
-    for step in steps:
-        if isinstance(step, Hold):
-            if step.station == station:
-                found.append((step, len(steps) == 1))
-            found += [(hold, whole and len(steps) == 1) for hold, whole in _holds(step.body, station)]
-        elif hasattr(step, "miss"):
-            found += [(hold, False) for hold, _ in _holds(step.miss, station)]
-    return found
 
 
 def _pod_template(service: Service, template: Template) -> dict[str, Any]:

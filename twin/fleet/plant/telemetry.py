@@ -34,12 +34,8 @@ class WorldTelemetry:
 
     def edges(self) -> Sequence[TracedEdge]:
         """Edges on which something was seen; a World's tracing samples enough to see every live edge."""
-        scrapes = self._world.history.scrapes
-        seen = np.zeros(self._world.blueprint.network.edge_callee.size, dtype=np.bool_)
-        for scrape in scrapes:
-            seen |= scrape.edges[0] > 0.0
         traced = self._world.blueprint.traced_edges
-        return [traced[row] for row in np.flatnonzero(seen)]
+        return [traced[row] for row in np.flatnonzero(self._world.history.live_edges())]
 
     def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
         rows_of = self._world.blueprint.edge_rows

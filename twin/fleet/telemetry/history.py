@@ -109,6 +109,7 @@ class History:
     blueprint: Blueprint
     running: Accumulator
     scrapes: list[Scrape] = field(default_factory=list)
+    _live: tuple[int, NDArray[np.bool_]] | None = None  # live_edges, and the newest scrape that it rests on
 
     @classmethod
     def empty(cls, blueprint: Blueprint) -> History:
@@ -128,6 +129,16 @@ class History:
             self.running.ticks,
         )
         return History(self.blueprint, running, list(self.scrapes))
+
+    def live_edges(self) -> NDArray[np.bool_]:
+        """(E,) edges on which something was seen in any scrape that is kept."""
+        newest_ns = self.scrapes[-1].at_ns if self.scrapes else -1
+        if self._live is None or self._live[0] != newest_ns:
+            seen = np.zeros(self.blueprint.network.edge_callee.size, dtype=np.bool_)
+            for scrape in self.scrapes:
+                seen |= scrape.edges[0] > 0.0
+            self._live = (newest_ns, seen)
+        return self._live[1]
 
     def scrape(self, state: State, now_ns: int) -> Scrape:
         """Turn the running counts into one scrape and begin anew."""
