@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["add_requests", "add_users", "count_missing"]
+__all__ = ["add_tick", "count_missing"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -14,22 +14,22 @@ Bool = NDArray[np.bool_]
 
 
 @njit(cache=True, fastmath=False)
-def add_users(rows: I64, failed: F64, ok: F64, bin_s: float, out_let_down: F64, out_users: F64) -> None:
-    """Users a second of the journeys in `rows` (J,), from counts by edge (E,): those let down, and all."""
+def add_tick(
+    rows: I64, failed: F64, ok: F64, op_service: I64, op_failed: F64, op_rejected: F64, op_arrivals: F64, bin_s: float,
+    out_let_down: F64, out_users: F64, out_bad: F64, out_asked: F64,
+) -> None:  # fmt: skip
+    """Add a tick's counts to a bin, a second each.
+
+    Of the journeys in `rows` (J,), from counts by edge (E,): users let down, and all. By service (S,), from counts by
+    operation (O,): requests that ended badly, and all.
+    """
     for column in range(rows.shape[0]):
         row = rows[column]
         out_let_down[column] += failed[row] / bin_s
         out_users[column] += (failed[row] + ok[row]) / bin_s
-
-
-@njit(cache=True, fastmath=False)
-def add_requests(
-    op_service: I64, failed: F64, rejected: F64, arrivals: F64, bin_s: float, out_bad: F64, out_asked: F64
-) -> None:
-    """Requests a second by service (S,), from counts by operation (O,): those that ended badly, and all."""
     for op in range(op_service.shape[0]):
-        out_bad[op_service[op]] += (failed[op] + rejected[op]) / bin_s
-        out_asked[op_service[op]] += arrivals[op] / bin_s
+        out_bad[op_service[op]] += (op_failed[op] + op_rejected[op]) / bin_s
+        out_asked[op_service[op]] += op_arrivals[op] / bin_s
 
 
 @njit(cache=True, fastmath=False)

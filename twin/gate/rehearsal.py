@@ -21,7 +21,7 @@ from twin.fit.forks import in_forks
 from twin.fleet.plant import plant_of
 from twin.fleet.traffic.engine import Sample
 from twin.fleet.world import World
-from twin.gate.bins import add_requests, add_users, count_missing
+from twin.gate.bins import add_tick, count_missing
 from twin.spec.errors import NotFound, TwinError
 from twin.spec.fleet import Fleet
 from twin.spec.ids import JourneyName
@@ -108,10 +108,10 @@ class _Recorder:
         row = (end_ns - self._start_ns - 1) // (BIN_S * NS_PER_S)
         if row >= self.bad.shape[0]:
             return
-        add_users(self._rows, sample.call_failed, sample.call_ok, BIN_S, self.let_down[row], self.users[row])
-        add_requests(
+        add_tick(
+            self._rows, sample.call_failed, sample.call_ok,
             self._op_service, sample.op_failed, sample.op_rejected, sample.op_arrivals, BIN_S,
-            self.bad[row], self.asked[row],
+            self.let_down[row], self.users[row], self.bad[row], self.asked[row],
         )  # fmt: skip
         state = self._state
         missing = count_missing(state.pod_service, state.pod_ready, state.wanted, self._ready)

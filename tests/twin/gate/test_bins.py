@@ -7,28 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin.gate.bins import add_requests, add_users, count_missing
+from twin.gate.bins import add_tick, count_missing
 
 counts = st.lists(st.floats(0.0, 1e6), min_size=6, max_size=6).map(np.array)
 
 
 @settings(deadline=None)  # the first call compiles
-@given(counts, counts, counts)
-def test_requests_are_added_up_by_service(failed: np.ndarray, rejected: np.ndarray, arrivals: np.ndarray) -> None:
-    op_service = np.array([0, 0, 1, 3, 3, 3])
-    bad, asked = np.ones(4), np.zeros(4)
-    add_requests(op_service, failed, rejected, arrivals, 5.0, bad, asked)
-    assert bad == pytest.approx(1.0 + np.bincount(op_service, failed + rejected, 4) / 5.0)
-    assert asked == pytest.approx(np.bincount(op_service, arrivals, 4) / 5.0)
-
-
-@settings(deadline=None)  # the first call compiles
-@given(counts, counts)
-def test_users_are_taken_from_their_rows(failed: np.ndarray, ok: np.ndarray) -> None:
-    rows, let_down, users = np.array([4, 1]), np.zeros(2), np.zeros(2)
-    add_users(rows, failed, ok, 5.0, let_down, users)
+@given(counts, counts, counts, counts, counts)
+def test_a_tick_is_added_to_its_bin(
+    failed: np.ndarray, ok: np.ndarray, op_failed: np.ndarray, rejected: np.ndarray, arrivals: np.ndarray
+) -> None:
+    rows, op_service = np.array([4, 1]), np.array([0, 0, 1, 3, 3, 3])
+    let_down, users, bad, asked = np.zeros(2), np.zeros(2), np.ones(4), np.zeros(4)
+    add_tick(rows, failed, ok, op_service, op_failed, rejected, arrivals, 5.0, let_down, users, bad, asked)
     assert let_down == pytest.approx(failed[rows] / 5.0)
     assert users == pytest.approx((failed + ok)[rows] / 5.0)
+    assert bad == pytest.approx(1.0 + np.bincount(op_service, op_failed + rejected, 4) / 5.0)
+    assert asked == pytest.approx(np.bincount(op_service, arrivals, 4) / 5.0)
 
 
 @settings(deadline=None)  # the first call compiles

@@ -12,12 +12,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numba import njit
 
 from twin.fleet.blueprint import Blueprint
 from twin.fleet.signals import push
 from twin.fleet.state import NEVER_NS, Phase, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.systems.kubelet import BACKOFF_FIRST_NS
+from twin.fleet.traffic.engine import I64
 from twin.spec.signal import SignalKind
 
 __all__ = ["ProberSystem"]
@@ -36,7 +38,7 @@ class ProberSystem:
         self._blueprint = blueprint
 
     def next_due(self, state: State) -> int:
-        return int(min(state.readiness_due_ns.min(), state.liveness_due_ns.min()))
+        return int(_earliest(state.readiness_due_ns, state.liveness_due_ns))
 
     def step(self, state: State, now_ns: int) -> None:
         blueprint = self._blueprint
@@ -99,3 +101,12 @@ class ProberSystem:
         push(
             self._blueprint, state, kind=SignalKind.EVENT, service=service, reason="Unhealthy", text=text, now_ns=now_ns
         )
+
+
+@njit(cache=True, fastmath=False)
+def _earliest(readiness_ns: I64, liveness_ns: I64) -> int:
+    """The least of both, (S,) each. Asked after every tick."""
+    least = NEVER_NS
+    for s in range(readiness_ns.shape[0]):
+        least = min(least, readiness_ns[s], liveness_ns[s])
+    return least

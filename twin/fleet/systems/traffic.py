@@ -68,16 +68,22 @@ class TrafficSystem:
             conditions.pool_service, conditions.pool_speed, conditions.pool_ready, sample.pool_utilisation,
             sample.dt_s, self._answered, self._ready, state.wait_s, state.cpu_utilisation,
         )  # fmt: skip
-        _wake_prober(state.wait_s, self._readiness_patience_s, now_ns + TICK_NS, state.readiness_due_ns)
-        _wake_prober(state.wait_s, self._liveness_patience_s, now_ns + TICK_NS, state.liveness_due_ns)
+        _wake_prober(
+            state.wait_s, self._readiness_patience_s, self._liveness_patience_s, now_ns + TICK_NS,
+            state.readiness_due_ns, state.liveness_due_ns,
+        )  # fmt: skip
 
 
 @njit(cache=True, fastmath=False)
-def _wake_prober(wait_s: F64, patience_s: F64, due_ns: int, out_due_ns: I64) -> None:
-    """Have probed where a request waits for longer than a probe would. patience_s: (S,) inf: not probed."""
+def _wake_prober(
+    wait_s: F64, readiness_s: F64, liveness_s: F64, due_ns: int, out_readiness_ns: I64, out_liveness_ns: I64
+) -> None:
+    """Have probed where a request waits for longer than a probe would: (S,) seconds; inf: not probed."""
     for s in range(wait_s.shape[0]):
-        if wait_s[s] > patience_s[s] and out_due_ns[s] == NEVER_NS:
-            out_due_ns[s] = due_ns
+        if wait_s[s] > readiness_s[s] and out_readiness_ns[s] == NEVER_NS:
+            out_readiness_ns[s] = due_ns
+        if wait_s[s] > liveness_s[s] and out_liveness_ns[s] == NEVER_NS:
+            out_liveness_ns[s] = due_ns
 
 
 @njit(cache=True, fastmath=False)

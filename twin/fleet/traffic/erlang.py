@@ -32,6 +32,12 @@ class ErlangTables:
         self.rows: F64 = np.zeros((0, 3, POINTS))
         self._row_of: dict[int, int] = {}
 
+    def copy(self) -> ErlangTables:
+        """The same rows, to which others may be added."""
+        other = ErlangTables()
+        other.rows, other._row_of = self.rows, dict(self._row_of)
+        return other
+
     def counts(self) -> I64:
         """The number of servers of each row, in order: a saved layout names rows."""
         return np.array(list(self._row_of), dtype=np.int64)

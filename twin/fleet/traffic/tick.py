@@ -11,7 +11,6 @@ the samples share; a sweep goes on with a copy of it.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -24,6 +23,7 @@ from twin.fleet.traffic.backward import sweep_backward
 from twin.fleet.traffic.engine import F64, I64, Conditions, Sample
 from twin.fleet.traffic.erlang import ErlangTables
 from twin.fleet.traffic.forward import drift, sweep_forward
+from twin.fleet.traffic.memory import Memory, MemoryPool
 from twin.fleet.traffic.moments import ROW
 from twin.fleet.traffic.network import Network
 from twin.fleet.traffic.queues import Q_NUMBER, Q_SERVICE, Q_VARIANCE, Q_WIDTH
@@ -73,8 +73,8 @@ from twin.fleet.traffic.state import (
     Y_ROWS,
 )
 from twin.fleet.traffic.upkeep import (
-    all_finite,
     keep_state,
+    mend,
     read_utilisation,
     refresh_queues,
     same_conditions,
@@ -89,8 +89,9 @@ CORRECTIONS_MAX: Final = 5
 UNSETTLED: Final = 0.01
 LAID_OUT: Final = ("pool_key", "pool_service", "pool_start", "pool_ready", "pool_speed", "station_servers")
 MARGIN: Final = 16  # rows of work space beyond what a program can need
-SAVED: Final = ("edges", "contents", "queues", "ops", "rows", "calm", "groups", "standing")
+SAVED: Final = ("edges", "contents", "queues", "ops", "rows", "calm", "groups")
 SAVED_FLAGS: Final = ("rest", "moved")
+_NEEDED: Final = ("identity", "counters", "tables", "standing", *SAVED, *SAVED_FLAGS)
 
 
 @dataclass(slots=True)
@@ -116,26 +117,12 @@ class _Layout:
 
 
 @dataclass(slots=True)
-class _Standing:
-    """What stands until something moves, as views of one block of memory."""
-
-    block: F64
-    call: F64  # (CALL_ROWS, E)
-    time: F64  # (TIME_ROWS, O)
-    station: F64  # (STATION_ROWS, K)
-    utilisation: F64  # (P,)
-
-
-@dataclass(slots=True)
 class _Output:
-    """One tick's sample, and the tables that the kernels fill it through."""
+    """One tick's sample, and the memory that the kernels fill it through."""
 
     sample: Sample
-    block: F64  # all of what flows
-    edge: F64  # (X_ROWS, E)
-    trouble: F64  # (T_ROWS, E), or (T_ROWS, 0) in calm
-    op: F64  # (Y_ROWS, O); at rest, only the rows of who came and was answered well
-    standing: _Standing
+    flow: Memory  # op (Y_ROWS, O), edge (X_ROWS, E), trouble (T_ROWS, E), or (T_ROWS, 0) in calm
+    standing: Memory  # call (CALL_ROWS, E), time (TIME_ROWS, O), station (STATION_ROWS, K), utilisation (1, P)
 
 
 class TickEngine:
@@ -178,13 +165,13 @@ class TickEngine:
         self._drawn = np.zeros(len(network.journeys))
         self._uniform = np.zeros(len(network.journeys))
         self._stack = np.zeros((0, 5))
-        self._blocks: dict[int, list[F64]] = {}
+        self._memories = MemoryPool()
+        self._calm_shapes = ((Y_ROWS, ops), (X_ROWS, edges), (T_ROWS, 0))
+        self._troubled_shapes = ((Y_ROWS, ops), (X_ROWS, edges), (T_ROWS, edges))
         self._no_edges, self._no_ops = np.zeros(edges), np.zeros(ops)
         self._no_edges.setflags(write=False)
         self._no_ops.setflags(write=False)
-        self._standing = np.zeros(CALL_ROWS * edges + TIME_ROWS * ops + STATION_ROWS * len(network.stations))
-        self._views: _Standing | None = None
-        self._no_trouble = np.zeros((T_ROWS, 0))
+        self._standing = Memory(self._standing_shapes(0))  # what stands until something moves
         self._kept = np.zeros(0)
         self._hot = True
 
@@ -221,9 +208,10 @@ class TickEngine:
     def _drift(self, dt_s: float) -> Sample:
         n = self.network
         out = self._new_output(dt_s, troubled=False, at_rest=True)
+        op, edge, _ = out.flow.tables
         drift(
             dt_s, self._drawn, n.service_order, n.op_start, n.edge_start, self._callee, n.edge_visit_ratio,
-            self._edges, self._ops, out.edge, out.op,
+            self._edges, self._ops, edge, op,
         )  # fmt: skip
         return out.sample
 
@@ -251,8 +239,8 @@ class TickEngine:
             unsettled, moves = self._sweep_backward(conditions, layout, out)
         self._all_at_rest = awake == 0 and moves == 0 and not self._hot and not troubled
         if lost is not None:
-            out.op[Y_FAILED] += lost
-        read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, out.standing.utilisation)
+            out.sample.op_failed += lost
+        read_utilisation(layout.pool_queue, layout.queue_servers, self._queues, out.sample.pool_utilisation)
         if troubled or self._hot:
             self._mend_overflow(out)
         return out.sample
@@ -262,16 +250,11 @@ class TickEngine:
 
         A figure that is not one would spread over the fleet within a few ticks and never go away.
         """
-        mended = False
-        for array in (
+        mended = mend(
             self._edges, self._contents, self._queues, self._ops,
             self._calm[:, :C_CERTAIN],  # itself infinite out of calm
-            out.block, out.standing.block,
-        ):  # fmt: skip
-            flat = np.ascontiguousarray(array).reshape(-1)
-            if not all_finite(flat.view(np.int64)):
-                np.nan_to_num(array, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-                mended = True
+            out.flow.block, out.standing.block,
+        )  # fmt: skip
         if mended:  # Nothing that was worked out from such figures may stand.
             self._rest[:] = 0
             self._groups[:] = 0.0
@@ -288,6 +271,7 @@ class TickEngine:
         arrays["tables"] = self._tables.counts()
         for name in (*SAVED, *SAVED_FLAGS):
             arrays[name] = getattr(self, f"_{name}").copy()
+        arrays["standing"] = self._standing.block.copy()
         if self._known is not None:
             for field in fields(Conditions):
                 arrays[f"known.{field.name}"] = getattr(self._known, field.name).copy()
@@ -299,37 +283,39 @@ class TickEngine:
 
     def load(self, arrays: dict[str, NDArray[np.generic]]) -> None:
         """Take up a saved state. Raises BadInput if it does not fit this fleet."""
-        identity = np.frombuffer(bytes.fromhex(self.network.digest), dtype=np.uint8)
-        try:
-            fits = np.array_equal(arrays["identity"], identity)
-            counters = [int(figure) for figure in arrays["counters"].astype(np.int64)]
-            state: dict[str, NDArray[np.generic]] = {name: _floats(arrays[name]) for name in SAVED}
-            state |= {name: np.array(arrays[name], dtype=np.int8) for name in SAVED_FLAGS}
-            tables = arrays["tables"].astype(np.int64)
-        except KeyError as missing:
+        missing = next((name for name in _NEEDED if name not in arrays), None)
+        if missing is not None:
             raise BadInput(
-                f"a saved state without {missing}",
+                f"a saved state without '{missing}'",
                 "it is not the state of a tick engine",
                 "load what save() of the same engine returned",
-            ) from None
-        if not fits:
+            )
+        if not np.array_equal(arrays["identity"], np.frombuffer(bytes.fromhex(self.network.digest), dtype=np.uint8)):
             raise BadInput(
                 "a saved state of another fleet",
                 f"it does not fit the call graph of {self.network.fleet_name!r}",
                 "load it into an engine of the fleet that it was saved from",
             )
+        tables = ErlangTables()
+        for count in arrays["tables"].astype(np.int64):  # One by one: a saved layout names rows by their order.
+            tables.rows_of(np.array([float(count)]))
+        self._take_up(arrays, tables)
+
+    def _take_up(self, arrays: dict[str, NDArray[np.generic]], tables: ErlangTables) -> None:
+        counters = [int(figure) for figure in arrays["counters"].astype(np.int64)]
         self.seed, self.replication, self._ticks = counters[:3]
         self._hot, self._all_at_rest, self._dt_ns = bool(counters[3]), bool(counters[4]), counters[5]
-        for name, array in state.items():
-            setattr(self, f"_{name}", array)
-        self._layout = None
-        self._views = None
-        self._known = None
+        for name in SAVED:
+            setattr(self, f"_{name}", _floats(arrays[name]))
+        for name in SAVED_FLAGS:
+            setattr(self, f"_{name}", np.array(arrays[name], dtype=np.int8))
+        standing = _floats(arrays["standing"])
+        self._standing = Memory(self._standing_shapes(standing.size - self._standing_size(0)))
+        self._standing.block[:] = standing
+        self._tables = tables
+        self._layout = self._known = None
         if "known.pool_key" in arrays:
             self._known = Conditions(**{f.name: arrays[f"known.{f.name}"].copy() for f in fields(Conditions)})  # type: ignore[arg-type]
-        self._tables = ErlangTables()
-        for count in tables:  # One by one: a saved layout names rows by their order.
-            self._tables.rows_of(np.array([float(count)]))
         if "layout.pool_key" in arrays:
             parts = {
                 field.name: arrays[f"layout.{field.name}"].copy()
@@ -337,13 +323,13 @@ class TickEngine:
                 if field.name != "queue_table"
             }
             servers = _floats(parts["queue_servers"])
-            self._layout = _Layout(**parts, queue_table=self._tables.rows_of(servers))  # type: ignore[arg-type]
+            self._layout = _Layout(**parts, queue_table=tables.rows_of(servers))  # type: ignore[arg-type]
             self._make_stack()
 
     def fork(self, *, replication: int | None = None) -> TickEngine:
         """An independent copy; with `replication`, its further draws come from that replication."""
         other = TickEngine(self.network, seed=self.seed, replication=self.replication, rests=self._tolerance >= 0.0)
-        other.load(self.save())
+        other._take_up(self.save(), self._tables.copy())
         if replication is not None:
             other.replication = replication
         return other
@@ -516,6 +502,7 @@ class TickEngine:
 
     def _sweep_forward(self, conditions: Conditions, layout: _Layout, out: _Output, dt_s: float, troubled: bool) -> int:
         n = self.network
+        op, edge, trouble = out.flow.tables
         return sweep_forward(
             dt_s, self._tolerance, troubled, self._drawn,
             n.service_order, n.op_start, n.edge_start, self._callee, n.edge_probability, n.edge_visit_ratio,
@@ -528,12 +515,13 @@ class TickEngine:
             layout.queue_start, layout.queue_servers, layout.queue_limit, layout.queue_table,
             layout.content_start, self._tables.rows,
             self._edges, self._contents, self._queues, self._ops, self._calm, self._rest, self._stack, self._first,
-            out.edge, out.trouble, out.op, out.standing.station,
+            edge, trouble, op, out.standing.tables[2],
         )  # fmt: skip
 
     def _sweep_backward(self, conditions: Conditions, layout: _Layout, out: _Output) -> tuple[float, int]:
         """Returns how far the forward sweep's assumptions were off, and how many operations' rows moved."""
         n = self.network
+        call, time, _, _ = out.standing.tables
         unsettled, self._hot, moves = sweep_backward(
             self._tolerance,
             n.service_order, n.op_start, n.edge_start, self._callee, n.edge_probability,
@@ -545,113 +533,67 @@ class TickEngine:
             layout.content_start,
             self._queues, self._edges, self._contents, self._ops, self._rows, self._calm, self._groups,
             self._rest, self._moved, self._frames, self._calls, self._attempt,
-            out.edge, out.standing.call, out.standing.time, len(n.journeys),
+            out.flow.tables[1], call, time, len(n.journeys),
         )  # fmt: skip
         return unsettled, moves
 
     def _new_output(self, dt_s: float, *, troubled: bool, at_rest: bool = False) -> _Output:
-        """A sample over two blocks of memory: what flows, and what stands.
+        """A sample over two memories: what flows, and what stands.
 
         In calm, its rows of trouble are one row of zeros; at rest, what stands is the last sample's.
         """
-        edges, ops = len(self.network.edge_callee), len(self.network.ops)
-        op_rows = Y_FAILED if at_rest else Y_ROWS
-        op_end = op_rows * ops
-        edge_end = op_end + X_ROWS * edges
-        block = self._free_block(edge_end + (T_ROWS * edges if troubled else 0))
-        op = block[:op_end].reshape(op_rows, ops)
-        edge = block[op_end:edge_end].reshape(X_ROWS, edges)
-        standing = self._standing_views(anew=not at_rest)
-        none = self._no_edges
+        flow = self._memories.take(self._troubled_shapes if troubled else self._calm_shapes)
+        standing = self._standing if at_rest else self._standing_anew()
+        op, edge, trouble = flow.rows
+        call, time, station, (utilisation,) = standing.rows
+        no_edges, no_ops = self._no_edges, self._no_ops
+        if troubled:
+            flow.tables[2][:] = 0.0
         sample = Sample(
             dt_s=dt_s,
             op_arrivals=op[Y_CAME],
             op_ok=op[Y_OK],
-            op_failed=self._no_ops if at_rest else op[Y_FAILED],
-            op_rejected=self._no_ops if at_rest else op[Y_REJECTED],
-            op_latency_mean_s=standing.time[TIME_MEAN],
-            op_latency_p50_s=standing.time[TIME_P50],
-            op_latency_p99_s=standing.time[TIME_P99],
+            op_failed=no_ops if at_rest else op[Y_FAILED],
+            op_rejected=no_ops if at_rest else op[Y_REJECTED],
+            op_latency_mean_s=time[TIME_MEAN],
+            op_latency_p50_s=time[TIME_P50],
+            op_latency_p99_s=time[TIME_P99],
             edge_issued=edge[X_ISSUED],
             edge_ok=edge[X_OK],
-            edge_failed=none,
-            edge_rejected=none,
-            edge_timed_out=none,
-            edge_retried=none,
+            edge_failed=trouble[T_FAILED] if troubled else no_edges,
+            edge_rejected=trouble[T_REJECTED] if troubled else no_edges,
+            edge_timed_out=trouble[T_TIMED_OUT] if troubled else no_edges,
+            edge_retried=trouble[T_RETRIED] if troubled else no_edges,
             edge_in_flight=edge[X_FLIGHT],
-            edge_in_backoff=none,
-            edge_zombie=none,
-            call_ok=edge[X_OK],
-            call_failed=none,
-            call_latency_mean_s=standing.call[CALL_MEAN],
-            call_latency_p99_s=standing.call[CALL_P99],
-            station_busy=standing.station[STATION_BUSY],
-            station_capacity=standing.station[STATION_CAPACITY],
-            station_queue=standing.station[STATION_QUEUE],
-            pool_utilisation=standing.utilisation,
+            edge_in_backoff=trouble[T_BACKOFF] if troubled else no_edges,
+            edge_zombie=trouble[T_ZOMBIE] if troubled else no_edges,
+            call_ok=trouble[T_CALL_OK] if troubled else edge[X_OK],
+            call_failed=trouble[T_CALL_FAILED] if troubled else no_edges,
+            call_latency_mean_s=call[CALL_MEAN],
+            call_latency_p99_s=call[CALL_P99],
+            station_busy=station[STATION_BUSY],
+            station_capacity=station[STATION_CAPACITY],
+            station_queue=station[STATION_QUEUE],
+            pool_utilisation=utilisation,
         )
-        trouble = self._no_trouble
-        if troubled:
-            trouble = block[edge_end:].reshape(T_ROWS, edges)
-            trouble[:] = 0.0
-            sample.call_ok = trouble[T_CALL_OK]
-            sample.call_failed = trouble[T_CALL_FAILED]
-            sample.edge_failed = trouble[T_FAILED]
-            sample.edge_rejected = trouble[T_REJECTED]
-            sample.edge_timed_out = trouble[T_TIMED_OUT]
-            sample.edge_retried = trouble[T_RETRIED]
-            sample.edge_in_backoff = trouble[T_BACKOFF]
-            sample.edge_zombie = trouble[T_ZOMBIE]
-        return _Output(sample, block, edge, trouble, op, standing)
+        return _Output(sample, flow, standing)
 
-    def _standing_views(self, *, anew: bool) -> _Standing:
-        """What stands; with `anew` in a copy that may be written to, since samples share what they were given."""
+    def _standing_anew(self) -> Memory:
+        """What stands, in a copy that may be written to: samples share what they were given."""
         assert self._layout is not None
-        if self._views is not None and not anew:
-            return self._views
-        edges, ops, stations = len(self.network.edge_callee), len(self.network.ops), len(self.network.stations)
-        time_at = CALL_ROWS * edges
-        station_at = time_at + TIME_ROWS * ops
-        pool_at = station_at + STATION_ROWS * stations
-        block = self._standing
-        if anew or len(block) != pool_at + len(self._layout.pool_key):
-            block = self._free_block(pool_at + len(self._layout.pool_key))
-            block[:pool_at] = self._standing[:pool_at]
-        self._standing = block
-        self._views = _Standing(
-            block,
-            block[:time_at].reshape(CALL_ROWS, edges),
-            block[time_at:station_at].reshape(TIME_ROWS, ops),
-            block[station_at:pool_at].reshape(STATION_ROWS, stations),
-            block[pool_at:],
-        )
-        return self._views
+        old = self._standing
+        new = self._memories.take(self._standing_shapes(len(self._layout.pool_key)), but=old)
+        size = self._standing_size(0)
+        new.block[:size] = old.block[:size]
+        self._standing = new
+        return new
 
-    def _free_block(self, size: int) -> F64:
-        """Memory for a sample: used again once nobody holds the sample that lay there.
+    def _standing_shapes(self, pools: int) -> tuple[tuple[int, int], ...]:
+        n = self.network
+        return (CALL_ROWS, len(n.edge_callee)), (TIME_ROWS, len(n.ops)), (STATION_ROWS, len(n.stations)), (1, pools)
 
-        A fresh block would cost more in page faults than the tick costs in arithmetic. Every array of a
-        sample keeps its block alive, so a count of references says whether a caller kept anything. How many there
-        are of a block that nobody keeps is measured, since it differs between versions of Python.
-        """
-        if len(self._blocks) > 8:  # Pools came and went.
-            self._blocks.clear()
-        blocks = self._blocks.setdefault(size, [])
-        for place in range(len(blocks)):
-            if _references(blocks, place) == _REFERENCES_UNKEPT:
-                return blocks[place]
-        if len(blocks) >= 4:
-            blocks.clear()
-        block = np.zeros(size)
-        blocks.append(block)
-        return block
-
-
-def _references(blocks: list[F64], place: int) -> int:
-    return sys.getrefcount(blocks[place])
-
-
-_REFERENCES_UNKEPT: Final = _references([np.zeros(1)], 0)
+    def _standing_size(self, pools: int) -> int:
+        return sum(rows * width for rows, width in self._standing_shapes(pools))
 
 
 def _touched(network: Network, known: Conditions, now: Conditions) -> NDArray[np.bool_]:

@@ -10,27 +10,21 @@ from twin.fleet.traffic.jit import inlined, kernel
 from twin.fleet.traffic.queues import Q_BUSY, Q_LET_IN, refresh_queue
 from twin.fleet.traffic.state import E_EXPECTED, E_HOT, E_MEAN, E_OK, E_ZOMBIE_S, M_HOLD, O_HOT
 
-__all__ = ["all_finite", "keep_state", "read_utilisation", "refresh_queues", "same_conditions", "take_back"]
-
-_EXPONENT = np.int64(0x7FF0000000000000)  # all ones: infinite, or not a number
+__all__ = ["keep_state", "mend", "read_utilisation", "refresh_queues", "same_conditions", "take_back"]
 
 
 def same_conditions(known: Conditions, now: Conditions) -> bool:
     """Whether conditions are what they were: by their figures, for callers write into the arrays."""
     if len(known.pool_key) != len(now.pool_key):
         return False
-    return bool(
-        _same_ints(
-            known.pool_key, now.pool_key, known.pool_service, now.pool_service, known.pool_start, now.pool_start,
-            known.edge_retries, now.edge_retries,
-        )
-        and _same_floats(
-            known.pool_ready, now.pool_ready, known.pool_speed, now.pool_speed,
-            known.pool_error_ratio, now.pool_error_ratio, known.station_servers, now.station_servers,
-            known.edge_timeout_s, now.edge_timeout_s, known.edge_backoff_s, now.edge_backoff_s,
-            known.edge_delay_s, now.edge_delay_s, known.op_shed_ratio, now.op_shed_ratio,
-            known.journey_rate_rps, now.journey_rate_rps,
-        )
+    return _same(
+        known.pool_key, now.pool_key, known.pool_service, now.pool_service, known.pool_start, now.pool_start,
+        known.edge_retries, now.edge_retries,
+        known.pool_ready, now.pool_ready, known.pool_speed, now.pool_speed,
+        known.pool_error_ratio, now.pool_error_ratio, known.station_servers, now.station_servers,
+        known.edge_timeout_s, now.edge_timeout_s, known.edge_backoff_s, now.edge_backoff_s,
+        known.edge_delay_s, now.edge_delay_s, known.op_shed_ratio, now.op_shed_ratio,
+        known.journey_rate_rps, now.journey_rate_rps,
     )  # fmt: skip
 
 
@@ -46,26 +40,37 @@ def _differing(one: NDArray[np.generic], other: NDArray[np.generic]) -> int:
 
 
 @kernel
-def _same_ints(a: I64, a2: I64, b: I64, b2: I64, c: I64, c2: I64, d: I64, d2: I64) -> bool:
-    return _differing(a, a2) + _differing(b, b2) + _differing(c, c2) + _differing(d, d2) == 0
-
-
-@kernel
-def _same_floats(
+def _same(
+    i: I64, i2: I64, j: I64, j2: I64, k: I64, k2: I64, n: I64, n2: I64,
     a: F64, a2: F64, b: F64, b2: F64, c: F64, c2: F64, d: F64, d2: F64, e: F64, e2: F64, f: F64, f2: F64,
-    g: F64, g2: F64, h: F64, h2: F64, i: F64, i2: F64,
+    g: F64, g2: F64, h: F64, h2: F64, x: F64, x2: F64,
 ) -> bool:  # fmt: skip
-    differing = _differing(a, a2) + _differing(b, b2) + _differing(c, c2) + _differing(d, d2) + _differing(e, e2)
-    return differing + _differing(f, f2) + _differing(g, g2) + _differing(h, h2) + _differing(i, i2) == 0
+    differing = _differing(i, i2) + _differing(j, j2) + _differing(k, k2) + _differing(n, n2)
+    differing += _differing(a, a2) + _differing(b, b2) + _differing(c, c2) + _differing(d, d2) + _differing(e, e2)
+    return differing + _differing(f, f2) + _differing(g, g2) + _differing(h, h2) + _differing(x, x2) == 0
+
+
+@inlined
+def _blank(array: F64) -> int:
+    """Put 0 in place of what is infinite or no number; says how many there were. array: (n, m)."""
+    bad = 0
+    for i in range(array.shape[0]):
+        for j in range(array.shape[1]):
+            bad += array[i, j] - array[i, j] != 0.0  # No way out of the loop: it is four times as fast.
+    if bad > 0:
+        for i in range(array.shape[0]):
+            for j in range(array.shape[1]):
+                if array[i, j] - array[i, j] != 0.0:
+                    array[i, j] = 0.0
+    return bad
 
 
 @kernel
-def all_finite(bits: I64) -> bool:
-    """Whether no figure is infinite or none at all. bits: the figures, seen as integers."""
-    bad = 0
-    for i in range(bits.shape[0]):
-        bad += (bits[i] & _EXPONENT) == _EXPONENT
-    return bad == 0
+def mend(edges: F64, contents: F64, queues: F64, ops: F64, calm: F64, flow: F64, standing: F64) -> bool:
+    """Put 0 in place of every figure that is none; says whether there was any. flow, standing: (n,), others (n, m)."""
+    bad = _blank(edges) + _blank(contents) + _blank(queues) + _blank(ops) + _blank(calm)
+    bad += _blank(flow.reshape(1, flow.shape[0])) + _blank(standing.reshape(1, standing.shape[0]))
+    return bad > 0
 
 
 @kernel
