@@ -27,6 +27,8 @@ BEFORE_GAP_S: Final = 90.0  # Alerts come late: what lies so shortly before the 
 NOW_S: Final = 61.0
 DEPLOY_LOOK_BACK_S: Final = 900.0
 CONE_MAX: Final = 80
+CRASHES: Final = ("BackOff", "CrashLoopBackOff")
+ENDINGS: Final = (*CRASHES, "OOMKilled")
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 
@@ -181,7 +183,7 @@ class Facts:
                 ready_now=pair(Metric.READY_REPLICAS)[1], wanted_now=pair(Metric.WANTED_REPLICAS)[1],
                 restarts=int(np.nansum(restarts[:, column])) if restarts.size else 0,
                 ooms=sum(s.reason == "OOMKilled" for s in events),
-                crashes=sum(s.reason in ("BackOff", "CrashLoopBackOff") for s in events),
+                crashes=sum(s.reason in CRASHES for s in events),
             )  # fmt: skip
         return states
 
@@ -289,6 +291,11 @@ class Facts:
             return 1.0
         smooth = np.convolve(known, np.ones(3) / 3.0, mode="valid")  # One noisy scrape is no spike.
         return float(smooth.max()) / state.rate_before
+
+    def first_end_s(self, service: ServiceId, *, since_s: float) -> float | None:
+        """When the first container ended by itself after `since_s`; None if none has."""
+        ends = [s.at_s for s in self.view.signals if s.service == service and s.reason in ENDINGS]
+        return min((at_s for at_s in ends if at_s >= since_s), default=None)
 
     def is_stateful(self, service: ServiceId) -> bool:
         return self.workloads.get(service, {}).get("kind") == "StatefulSet"

@@ -107,14 +107,17 @@ def _deploy_hypotheses(deploy: Deploy, state: ServiceState, facts: Facts) -> Ite
     """What a roll-out may have brought, by what differs in its template and how its pods fare."""
     crashing = state.crashes > 0 or (state.restarts > 0 and state.ooms == 0)
     swelling = state.ooms > 0 or facts.symptom(state.service, SymptomKind.MEMORY)
+    ended_s = facts.first_end_s(state.service, since_s=deploy.at_s)
+    lived_s = None if ended_s is None else max(ended_s - deploy.at_s, 1.0)
     for name, value in deploy.env[:2]:
-        yield fault("crash_loop", deploy.service, name=name, value=value), 1.0 if crashing else 0.7
+        known = {} if lived_s is None else {"after_s": round(lived_s, 1)}
+        yield fault("crash_loop", deploy.service, name=name, value=value, **known), 1.0 if crashing else 0.7
     image = deploy.image or str(facts.container(deploy.service).get("image", ""))
     if not image or (deploy.env and not deploy.image):
         return
     if swelling or state.memory_rise_bytes_per_s > 0.0:
         yield (
-            fault("memory_leak", deploy.service, image=image, minutes=_minutes_to_full(facts, state)),
+            fault("memory_leak", deploy.service, image=image, minutes=_minutes_to_full(facts, state, lived_s)),
             1.0 if swelling else 0.6,
         )
     ratio = min(max(state.own_errors, 0.0 if state.slowdown > SLOWDOWN_MIN else 0.05), 1.0)
@@ -266,8 +269,11 @@ def _trouble(state: ServiceState) -> float:
     return max(_slow_score(state), _wrong_score(state), _silent_score(state))
 
 
-def _minutes_to_full(facts: Facts, state: ServiceState) -> float:
-    """From start to out of memory, by how fast it rises; a default where that cannot be seen."""
+def _minutes_to_full(facts: Facts, state: ServiceState, lived_s: float | None = None) -> float:
+    """From start to out of memory: how long the first container lived (`lived_s`), if one ran out of it; otherwise by
+    how fast it rises; a default where that cannot be seen."""
+    if lived_s is not None and state.ooms:
+        return round(min(max(lived_s / 60.0, 0.2), 600.0), 2)
     limit = Cures(facts).memory_limit_bytes(state.service)
     if limit is None or state.memory_rise_bytes_per_s <= 0.0:
         return 3.0

@@ -233,15 +233,11 @@ def _wait_for_evidence(context: Context) -> Step:
     return _emit(context, partial(Gather, duration_s=context.settings.evidence_s))
 
 
-def _preference(judged: JudgedChange) -> tuple[int, float, int, str]:
-    """Effective before harmless, soonest recovery (in steps of 15 s: less is noise), then the smaller change."""
+def _preference(judged: JudgedChange) -> tuple[int, float, int]:
+    """Effective before harmless, soonest recovery (in steps of 15 s: less is noise), then the smaller change. Among
+    equals the one that the brain proposed first: a gate that does not rehearse tells nothing apart."""
     recovery = 1e9 if judged.recovery_s is None else judged.recovery_s // 15.0
-    return (
-        0 if judged.outcome is Outcome.EFFECTIVE else 1,
-        recovery,
-        len(judged.change.actions),
-        change_key(judged.change),
-    )
+    return (0 if judged.outcome is Outcome.EFFECTIVE else 1, recovery, len(judged.change.actions))
 
 
 def _write_ungated(context: Context) -> Step:

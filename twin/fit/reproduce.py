@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from chaos.catalogue import compile_fault, complete, fault_type
 from twin.fit.cone import cone_of
 from twin.fit.forks import in_forks
-from twin.fit.since import Amendment, amendments_since, deploys_since
-from twin.fleet.perturbation import Deploy, Timed
+from twin.fit.since import Amendment, amendments_since, deployed_at_s, deploys_since
+from twin.fleet.perturbation import Deploy, Perturbation, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.plant import Metric, Plant
@@ -38,7 +38,8 @@ __all__ = ["Fitted", "Reproduction", "Scene", "fit", "reproduce", "set_scene"]
 
 F64 = NDArray[np.float64]
 
-LEAD_S: Final = 120.0  # The twin runs so long before the onset, to be in its steady state.
+LEAD_S: Final = 120.0  # The twin runs so long before anything happens, to be in its steady state.
+LOOK_BACK_S: Final = 900.0  # A roll-out can take so long to show.
 CONE_MAX: Final = 60
 NONE_RESIDUAL: Final = 0.6
 SHARPNESS: Final = 12.0
@@ -81,14 +82,35 @@ class Scene:
         world.watched = watched
         world.inject(self.replay)
         if fault is not None:
-            onset_ns = ns(self.onset_s - self.fleet.epoch_s)
-            world.inject(compile_fault(fault, self.fleet, start_ns=onset_ns))
+            world.inject(self._strike(fault))
         kube = plant_of(world, writes=True).kube
         for amendment in self.amendments:
             world.run(ns(min(amendment.at_s, self.now_s) - self.fleet.epoch_s))
             kube.patch(amendment.ref, amendment.fields)
         world.run(ns(self.now_s - self.fleet.epoch_s))
         return world
+
+    def _strike(self, fault: Fault) -> tuple[Timed, ...]:
+        """A fault that came with a roll-out struck when that was, however long it took to show: containers leak, and
+        run into their crash, from their start on. Any other fault strikes at the onset."""
+        struck = tuple(compile_fault(fault, self.fleet, start_ns=ns(self.onset_s - self.fleet.epoch_s)))
+        for timed in struck:
+            rolled_out = next((seen for seen in self.replay if _same_roll_out(seen.what, timed.what)), None)
+            if rolled_out is not None:
+                rest = (other for other in struck if other is not timed)
+                return tuple(dataclasses.replace(other, start_ns=rolled_out.start_ns) for other in rest)
+        return struck
+
+
+def _same_roll_out(seen: Perturbation, supposed: Perturbation) -> bool:
+    """Whether a roll-out that was seen brought what a fault says that one brought."""
+    return (
+        isinstance(seen, Deploy)
+        and isinstance(supposed, Deploy)
+        and seen.service == supposed.service
+        and supposed.image in (None, seen.image)
+        and set(supposed.env) <= set(seen.env)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +153,11 @@ def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterabl
     _require_sight(plant, cone, incident.onset_s, now_s)
     probe = plant.telemetry.series(Metric.REQUESTS_RPS, cone[:1], start_s=now_s - 3600.0, end_s=now_s)
     onset_s = _onset(plant, incident, cone, now_s)
-    before = probe.times_s[probe.times_s <= onset_s - LEAD_S]
-    epoch_s = float(before[-1]) if before.size else math.floor(onset_s - LEAD_S)
+    rolled_out = deployed_at_s(plant)
+    lately = [rolled_out[s.id] for s in twin.services if s.id in rolled_out]
+    begins_s = min([onset_s, *(at_s for at_s in lately if at_s >= onset_s - LOOK_BACK_S)])
+    before = probe.times_s[probe.times_s <= begins_s - LEAD_S]
+    epoch_s = float(before[-1]) if before.size else math.floor(begins_s - LEAD_S)
     last_s = float(probe.times_s[-1]) if probe.times_s.size else now_s
     observed = {
         metric: plant.telemetry.series(metric, cone, start_s=onset_s - 1.0, end_s=last_s).values

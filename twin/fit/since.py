@@ -26,7 +26,7 @@ from twin.spec.plan import ObjectRef, workload_ref
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S, parse_bytes, parse_cores, parse_duration_s
 
-__all__ = ["Amendment", "amendments_since", "deploys_since"]
+__all__ = ["Amendment", "amendments_since", "deployed_at_s", "deploys_since"]
 
 _RULE: Final = ("spec", "rules", "[0]")
 _ROUTE_FIELDS: Final[tuple[FieldPath, ...]] = (
@@ -48,7 +48,7 @@ class Amendment:
 def deploys_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Timed, ...]:
     """New images and environments, at the time when they were rolled out, or from the beginning if that was before;
     times from the twin's epoch `since_s`."""
-    when = _deployed_at_s(plant)
+    when = deployed_at_s(plant)
     replay = []
     for service in twin.services:
         try:
@@ -76,7 +76,7 @@ def amendments_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Amendme
 
 
 def _workloads(twin: Fleet, ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
-    when = _deployed_at_s(plant)
+    when = deployed_at_s(plant)
     for service in twin.services:
         ref = workload_ref(service)
         try:
@@ -157,7 +157,8 @@ def _scaled_at_s(plant: Plant, service: ServiceId, since_s: float) -> float:
     return float(times_s[min(int(other[-1]) + 1, wanted.size - 1)])
 
 
-def _deployed_at_s(plant: Plant) -> dict[ServiceId, float]:
+def deployed_at_s(plant: Plant) -> dict[ServiceId, float]:
+    """When each service was last rolled out, in Unix seconds, as events tell it."""
     return {
         signal.service: signal.at_s
         for _, signal in plant.telemetry.signals(after=0)

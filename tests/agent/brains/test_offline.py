@@ -74,6 +74,22 @@ def test_the_true_cause_is_suspected_first_and_its_cure_is_proposed(
 
 
 @pytest.mark.requirement("R16")
+@pytest.mark.parametrize(
+    ("fault", "parameter", "scale_s"),
+    [
+        ("crash_loop(shop/orders, name=POOL, value=many, after_s=80)", "after_s", 1.0),
+        ("memory_leak(shop/catalog, minutes=1.5)", "minutes", 60.0),
+    ],
+)
+def test_how_long_containers_live_is_read_off_the_first_that_ended(fault: str, parameter: str, scale_s: float) -> None:
+    _, diagnosis = look(fault, react_s=150.0)
+    first, stated = diagnosis.hypotheses[0], parse_fault(fault)
+    assert first.kind == stated.kind, diagnosis.thoughts
+    guessed_s, real_s = (scale_s * float(f.parameters[parameter]) for f in (first, stated))
+    assert guessed_s == pytest.approx(real_s, abs=20.0), "within a container's start"
+
+
+@pytest.mark.requirement("R16")
 def test_an_innocent_roll_out_is_not_the_first_suspect() -> None:
     innocent = "bad_rollout(shop/catalog, image=c:v2, ratio=0, factor=1)"
     view, diagnosis = look("held_slots(shop/db, session=s-9)", innocent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -299,6 +300,24 @@ def test_the_soonest_recovery_wins_among_the_effective() -> None:
     while not isinstance(effects[0], Promote):
         context, effects = step(context, _smooth(effects[0]))
     assert effects[0].change == a_change(1)
+
+
+def test_among_equals_what_was_proposed_first_is_promoted() -> None:
+    """A gate that asks policy only calls everything effective, and predicts nothing."""
+    context, effects = step(open_context(arrival(), Settings()), arrival())
+    proposed = (a_change(9), a_change(1), a_change(5))  # not in order of their names
+    while not isinstance(effects[0], Promote):
+        answer = _smooth(effects[0])
+        if isinstance(effects[0], Diagnose):
+            assert isinstance(answer, Diagnosed)
+            answer = replace(answer, candidates=proposed)
+        if isinstance(effects[0], Verify):
+            judged = tuple(
+                JudgedChange(change=c, outcome=Outcome.EFFECTIVE, reason="allowed", receipt={}) for c in proposed
+            )
+            answer = Verified(effect_id=effects[0].id, at_s=600.0, suspects=(), judged=judged)
+        context, effects = step(context, answer)
+    assert effects[0].change == proposed[0]
 
 
 def test_none_of_these_is_looked_at_again_while_young_and_then_handed_over() -> None:

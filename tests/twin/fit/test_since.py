@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chaos.catalogue import compile_fault
 from tests.small_shop import small_shop
 from twin.fit.observe import observe
 from twin.fit.reproduce import set_scene
@@ -15,13 +16,14 @@ from twin.fit.since import _scaled_at_s, amendments_since
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.plant import Metric, Series
+from twin.spec.fault import parse_fault
 from twin.spec.fields import container_path
 from twin.spec.fleet import Fleet
 from twin.spec.ids import ServiceId
 from twin.spec.incident import Incident
 from twin.spec.plan import ObjectRef
-from twin.spec.signal import Symptom, SymptomKind
-from twin.spec.units import NS_PER_S, parse_bytes
+from twin.spec.signal import SignalKind, Symptom, SymptomKind
+from twin.spec.units import NS_PER_S, ns, parse_bytes
 
 CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
 ROUTE = ObjectRef(kind="HTTPRoute", name="web--cart", namespace="shop")
@@ -55,6 +57,32 @@ def test_a_build_that_was_rolled_out_long_before_the_onset_is_played_too(observe
     played = plant_of(scene.play(None)).kube.get(CART)
     assert played["spec"]["template"]["spec"]["containers"][0]["image"] == "cart:v9"
     assert played["spec"]["paused"] is True
+
+
+@pytest.mark.parametrize("late_s", [150.0, 500.0])
+def test_a_fault_that_came_with_a_roll_out_struck_when_that_was(observed: tuple[World, Fleet], late_s: float) -> None:
+    """Containers run into their crash from their start on, however late somebody notices."""
+    world, twin = observed
+    fault = parse_fault("crash_loop(shop/cart, name=POOL, value=many, after_s=100)")
+    rolled_out_s = plant_of(world).clock.now_s()
+    world.inject(compile_fault(fault, world.fleet, start_ns=world.now_ns))
+    world.run_for(ns(late_s))
+    plant = plant_of(world, name="prod")
+    symptom = Symptom(service=ServiceId("shop/cart"), kind=SymptomKind.RESTARTS, value=1.0, usual=0.0)
+    onset_s = plant.clock.now_s() - 20.0
+    scene = set_scene(twin, plant, Incident(id="1", title="t", onset_s=onset_s, symptoms=(symptom,)))
+    played = scene.play(fault)
+
+    def ends_s(of: World) -> list[float]:
+        signals = plant_of(of).telemetry.signals(after=0)
+        return [s.at_s - rolled_out_s for _, s in signals if s.service == "shop/cart" and s.reason == "BackOff"]
+
+    def deploys(of: World) -> int:
+        return sum(s.kind is SignalKind.DEPLOY for _, s in plant_of(of).telemetry.signals(after=0))
+
+    assert len(ends_s(played)) == len(ends_s(world)) > 0
+    assert ends_s(played) == pytest.approx(ends_s(world), abs=16.0), "within a scrape, by which the clocks are set"
+    assert deploys(played) == 1, "the roll-out that was seen, and none of the fault's own"
 
 
 @pytest.mark.parametrize("wanted", [[2, 2, 4, 4, 4, 4], [2, 2, 4, 4, np.nan, 4], [2, 2, 4, 4, 4, np.nan]])
