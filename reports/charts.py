@@ -120,13 +120,12 @@ class _Scale:
 
     def axes(self, x_label: str, y_label: str) -> str:
         ticks = []
-        for i in range(5):
-            y = self._y0 + (self._y1 - self._y0) * i / 4
+        for y in _round_figures(self._y0, self._y1):
             ticks.append(
                 f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{self.y(y):.1f}" y2="{self.y(y):.1f}" class="grid"/>'
                 f'<text x="{LEFT - 6}" y="{self.y(y) + 4:.1f}" text-anchor="end">{y:g}</text>'
             )
-            x = self._x0 + (self._x1 - self._x0) * i / 4
+        for x in _round_figures(self._x0, self._x1):
             ticks.append(f'<text x="{self.x(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
         ticks.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 4}" text-anchor="middle">{html.escape(x_label)}</text>')
         turned = f"translate(12,{HEIGHT / 2}) rotate(-90)"
@@ -142,6 +141,13 @@ def _layers(services: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[s
             if caller in depth and callee in depth and caller != callee:
                 depth[callee] = min(max(depth[callee], depth[caller] + 1), 8)
     return depth
+
+
+def _round_figures(low: float, high: float) -> list[float]:
+    """Some five figures from `low` to `high` that one can read at a glance."""
+    step = _nice((high - low) / 5.0)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(step * i, 12) for i in range(first, last + 1)]
 
 
 def _nice(value: float) -> float:
