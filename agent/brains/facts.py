@@ -18,7 +18,7 @@ from agent.correlate import Graph
 from twin.ports.plant import EdgeId, KubeObject, Metric, Session
 from twin.spec.errors import TwinError
 from twin.spec.ids import ServiceId
-from twin.spec.signal import Signal, SignalKind, SymptomKind
+from twin.spec.signal import CRASH_REASONS, Signal, SignalKind, SymptomKind, first_end_s
 
 __all__ = ["Deploy", "EdgeState", "Facts", "Route", "ServiceState"]
 
@@ -27,8 +27,6 @@ BEFORE_GAP_S: Final = 90.0  # Alerts come late: what lies so shortly before the 
 NOW_S: Final = 61.0
 DEPLOY_LOOK_BACK_S: Final = 900.0
 CONE_MAX: Final = 80
-CRASHES: Final = ("BackOff", "CrashLoopBackOff")
-ENDINGS: Final = (*CRASHES, "OOMKilled")
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 
@@ -183,7 +181,7 @@ class Facts:
                 ready_now=pair(Metric.READY_REPLICAS)[1], wanted_now=pair(Metric.WANTED_REPLICAS)[1],
                 restarts=int(np.nansum(restarts[:, column])) if restarts.size else 0,
                 ooms=sum(s.reason == "OOMKilled" for s in events),
-                crashes=sum(s.reason in CRASHES for s in events),
+                crashes=sum(s.reason in CRASH_REASONS for s in events),
             )  # fmt: skip
         return states
 
@@ -294,8 +292,7 @@ class Facts:
 
     def first_end_s(self, service: ServiceId, *, since_s: float) -> float | None:
         """When the first container ended by itself after `since_s`; None if none has."""
-        ends = [s.at_s for s in self.view.signals if s.service == service and s.reason in ENDINGS]
-        return min((at_s for at_s in ends if at_s >= since_s), default=None)
+        return first_end_s(self.view.signals, service, since_s=since_s)
 
     def is_stateful(self, service: ServiceId) -> bool:
         return self.workloads.get(service, {}).get("kind") == "StatefulSet"

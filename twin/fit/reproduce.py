@@ -34,7 +34,7 @@ from twin.spec.program import calls_of
 from twin.spec.units import NS_PER_S, ns
 from twin.spec.verdict import Suspect
 
-__all__ = ["Fitted", "Reproduction", "Scene", "fit", "reproduce", "set_scene"]
+__all__ = ["LOOK_BACK_S", "Fitted", "Reproduction", "Scene", "fit", "reproduce", "set_scene"]
 
 F64 = NDArray[np.float64]
 

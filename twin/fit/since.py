@@ -20,13 +20,13 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeApi, KubeObject, Metric, Plant
 from twin.spec.errors import BadInput, NotFound
 from twin.spec.fields import FieldPath, container_path, get_field
-from twin.spec.fleet import Fleet
+from twin.spec.fleet import Fleet, Service
 from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef, workload_ref
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S, parse_bytes, parse_cores, parse_duration_s
 
-__all__ = ["Amendment", "amendments_since", "deployed_at_s", "deploys_since"]
+__all__ = ["Amendment", "amendments_since", "deployed_at_s", "deploys_since", "template_change"]
 
 _RULE: Final = ("spec", "rules", "[0]")
 _ROUTE_FIELDS: Final[tuple[FieldPath, ...]] = (
@@ -51,21 +51,30 @@ def deploys_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Timed, ...
     when = deployed_at_s(plant)
     replay = []
     for service in twin.services:
-        try:
-            workload = plant.kube.get(workload_ref(service))
-        except NotFound:
-            continue  # It was deleted meanwhile; a World cannot lose a service, and plays it on.
-        container = workload["spec"]["template"]["spec"]["containers"][0]
-        env = {e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}
-        changed = tuple(sorted((k, v) for k, v in env.items() if service.env.get(k) != v))
-        if container["image"] != service.image or changed:
+        change = template_change(service, plant)
+        if change is not None:
+            image, env = change
             replay.append(
                 Timed(
-                    what=Deploy(service=service.id, image=container["image"], env=changed),
+                    what=Deploy(service=service.id, image=image or service.image, env=env),
                     start_ns=round(max(when.get(service.id, since_s) - since_s, 0.0) * NS_PER_S),
                 )
             )
     return tuple(replay)
+
+
+def template_change(service: Service, plant: Plant) -> tuple[str | None, tuple[tuple[str, str], ...]] | None:
+    """What production runs of one of the twin's services that the twin does not: (its image, if it is another; values
+    of its environment that are new or changed), or None if that is nothing. Raises ApiError."""
+    try:
+        workload = plant.kube.get(workload_ref(service))
+    except NotFound:
+        return None  # It was deleted meanwhile; a World cannot lose a service, and plays it on.
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    env = {e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}
+    changed = tuple(sorted((k, v) for k, v in env.items() if service.env.get(k) != v))
+    image = None if container["image"] == service.image else str(container["image"])
+    return (image, changed) if image is not None or changed else None
 
 
 def amendments_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Amendment, ...]:

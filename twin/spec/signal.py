@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from twin.spec.ids import ServiceId
 
-__all__ = ["Signal", "SignalKind", "Symptom", "SymptomKind"]
+__all__ = ["CRASH_REASONS", "Signal", "SignalKind", "Symptom", "SymptomKind", "first_end_s"]
+
+CRASH_REASONS: Final = frozenset({"BackOff", "CrashLoopBackOff"})  # a container ended by itself, as Kubernetes says it
+OUT_OF_MEMORY: Final = "OOMKilled"
 
 
 class SignalKind(StrEnum):
@@ -54,3 +59,13 @@ class Signal:
     reason: str
     text: str
     symptom: Symptom | None = None
+
+
+def first_end_s(signals: Iterable[Signal], service: ServiceId, *, since_s: float) -> float | None:
+    """When the first container of a service ended by itself after `since_s` (Unix seconds); None if none has."""
+    ends = (
+        signal.at_s
+        for signal in signals
+        if signal.service == service and (signal.reason in CRASH_REASONS or signal.reason == OUT_OF_MEMORY)
+    )
+    return min((at_s for at_s in ends if at_s >= since_s), default=None)
