@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.ports.plant import Metric, Plant
+from twin.ports.users import read_users
 from twin.spec.errors import Inconclusive
 from twin.spec.ids import ServiceId
+from twin.spec.verdict import RECOVERED_RATIO
 
 __all__ = ["Health", "look", "users_let_down"]
 
 LOOK_S: Final = 31.0  # Two scrapes.
-WELL_RATIO: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Health:
     restarts: int
 
     def well(self, usual_ratio: float) -> bool:
-        return self.let_down_ratio <= usual_ratio + WELL_RATIO and self.missing == 0 and self.restarts == 0
+        return self.let_down_ratio <= usual_ratio + RECOVERED_RATIO and self.missing == 0 and self.restarts == 0
 
     @property
     def text(self) -> str:
@@ -84,14 +85,9 @@ def users_let_down(plant: Plant, *, start_s: float, end_s: float) -> float:
 
     The worst, not the mean: a large fleet's happy users must not hide an unhappy few.
     """
-    users = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
-    if not users:
+    users = read_users(plant.telemetry, start_s=start_s, end_s=end_s)
+    came = np.nan_to_num(users.came_rps, nan=0.0).sum(axis=0) > 0.0
+    ratio = users.let_down_ratio()
+    if not np.isfinite(ratio).any() or (came & ~users.whole.any(axis=0)).any():
         return float("nan")
-    rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
-    bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
-    whole = np.isfinite(rate) & np.isfinite(bad)  # A scrape of a journey counts whole or not at all.
-    total, let_down = np.where(whole, rate, 0.0).sum(axis=0), np.where(whole, rate * bad, 0.0).sum(axis=0)
-    came = np.nan_to_num(rate, nan=0.0).sum(axis=0) > 0.0
-    if not (total > 0.0).any() or (came & ~whole.any(axis=0)).any():
-        return float("nan")
-    return float(np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0).max())
+    return float(np.nanmax(ratio))

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from twin.fleet.traffic.engine import Sample
 from twin.fleet.world import World
-from twin.gate.judge import HARM_FOR_S, RECOVERED_FOR_S, RECOVERED_RATIO, delta_rps
+from twin.gate.judge import HARM_FOR_S, RECOVERED_FOR_S, delta_rps
 from twin.gate.rehearsal import BIN_S
 from twin.spec.units import NS_PER_S
+from twin.spec.verdict import RECOVERED_RATIO
 
 __all__ = ["Harm", "UserLog", "Users", "harm_of", "recovered_at_s", "watch_users"]
 

@@ -25,6 +25,7 @@ from twin.fleet.perturbation import Deploy, Perturbation, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.plant import Metric, Plant
+from twin.ports.users import read_users
 from twin.spec.errors import Inconclusive, TwinError
 from twin.spec.fault import Fault, Value
 from twin.spec.fleet import Fleet
@@ -364,10 +365,5 @@ def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: f
 
 def _let_down_ratios(plant: Plant, start_s: float, end_s: float) -> dict[JourneyName, float]:
     """Share of users let down between two moments, by journey; 0 if nobody came."""
-    users = [edge.id for edge in plant.telemetry.edges() if edge.id.caller == "user"]
-    rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, users, start_s=start_s, end_s=end_s).values
-    bad = plant.telemetry.edge_series(Metric.ERROR_RATIO, users, start_s=start_s, end_s=end_s).values
-    total = np.nansum(rate, axis=0)
-    let_down = np.nansum(rate * bad, axis=0)
-    ratios = np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0)
-    return {JourneyName(user.caller_operation): float(ratio) for user, ratio in zip(users, ratios, strict=True)}
+    users = read_users(plant.telemetry, start_s=start_s, end_s=end_s)
+    return dict(zip(users.journeys, np.nan_to_num(users.let_down_ratio(), nan=0.0).tolist(), strict=True))

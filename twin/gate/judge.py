@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from twin.gate.rehearsal import BIN_S, Arm
 from twin.spec.ids import ServiceId
-from twin.spec.verdict import Harm, Interval, Prediction
+from twin.spec.verdict import RECOVERED_RATIO, Harm, Interval, Prediction
 
 __all__ = ["Judgement", "clopper_pearson", "delta_rps", "judge", "prediction_of", "recovery_s"]
 
 F64 = NDArray[np.float64]
 
-RECOVERED_RATIO: Final = 0.02  # of users let down, beyond what is usual
 RECOVERED_FOR_S: Final = 60.0
 SOONER_S: Final = 60.0  # Recovery counts as the change's doing if it comes so much sooner.
 DELTA_RATIO: Final = 0.02  # δ: share of a service's requests
@@ -85,7 +84,7 @@ def judge(
         replications=count,
         harmed=_ranked(services, nothing, change, sign=1.0) if count else (),
         helped=_ranked(services, nothing, change, sign=-1.0) if count else (),
-        prediction=prediction_of(nothing, change, changed, journeys) if count else Prediction(),
+        prediction=prediction_of(nothing, change, changed, journeys, usual) if count else Prediction(),
         sessions_lost=max((arm.sessions_lost for arm in change), default=0),
         dropped=max((arm.dropped for arm in change), default=0),
         errors=tuple(dict.fromkeys(arm.error for arm in change if arm.error)),
@@ -169,7 +168,11 @@ def _ranked(
 
 
 def prediction_of(
-    nothing: Sequence[Arm], change: Sequence[Arm], recoveries: Sequence[float | None], journeys: Sequence[str] = ()
+    nothing: Sequence[Arm],
+    change: Sequence[Arm],
+    recoveries: Sequence[float | None],
+    journeys: Sequence[str] = (),
+    usual: Sequence[float] | F64 = (),
 ) -> Prediction:
     """Users let down a second over time, with and without; recovery's median and 10th to 90th percentile."""
     without = np.array([arm.let_down.sum(axis=1) for arm in nothing])
@@ -190,6 +193,7 @@ def prediction_of(
         change_high_rps=_row(np.quantile(with_change, 0.9, axis=0)),
         recovery_s=recovery,
         journeys=tuple(journeys),
+        usual=_row(np.asarray(usual)) if journeys else (),
     )
 
 

@@ -90,7 +90,7 @@ def _check_envelope(plant: Plant, checked: CheckedReceipt) -> None:
             "the receipt says nothing of the course that was expected",
             "verify the change again",
         )
-    users = users_of(plant, receipt.prediction.journeys)
+    users = users_of(plant, receipt.prediction)
     if math.isnan(users.let_down_rps):
         raise Inconclusive(
             "nobody can tell whether this is the incident that was rehearsed",

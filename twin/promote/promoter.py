@@ -25,19 +25,19 @@ from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
 from twin.promote.preconditions import check_guard, check_preconditions, refuse_by_policy
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
-from twin.promote.watch import UNSEEN, Finding, look, users_of
+from twin.promote.watch import UNSEEN, Finding, look, recovery_told, users_of
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
 from twin.spec.canonical import plain
 from twin.spec.change import Action, change_digest
 from twin.spec.errors import BadInput, Conflict, NotFound, PolicyDenied, ReceiptInvalid, TwinError
 from twin.spec.fields import get_field, path_text
 from twin.spec.plan import ObjectRef, Plan, plan_from_json
+from twin.spec.verdict import RECOVERED_RATIO
 
 __all__ = ["PromotionService", "ask_to_abort"]
 
 LOOK_S: Final = 15.0
 WORSE_IN_A_ROW: Final = 2
-RECOVERED_RATIO: Final = 0.02
 UNDO_TRIES: Final = 3
 GLASS_S: Final = 600.0
 ROOM_LOOK_S: Final = 5.0
@@ -261,7 +261,8 @@ class PromotionService:
             return self._roll_back(promotion.id, str(stop.reason))
         recovery_s = None if self._well_since_s is None else self._well_since_s - started_s
         self._record(_scopes(plan), ok=True)
-        return self._finish(promotion.id, Status.DONE, "as predicted", recovery_s)
+        told = recovery_told(checked.receipt.prediction.recovery_s, recovery_s)
+        return self._finish(promotion.id, Status.DONE, told, recovery_s)
 
     def _judged(self, promotion_id: str, finding: Finding, plan: Plan) -> Promoted:
         """The end of a promotion whose watch did not show what was predicted.
@@ -329,9 +330,9 @@ class PromotionService:
             self._look_for_a_stop(promotion.id, plan, number)
             now_s = self.plant.clock.now_s()
             prediction = checked.receipt.prediction
-            users = users_of(self.plant, prediction.journeys, window_s=LOOK_S)
+            users = users_of(self.plant, prediction, window_s=LOOK_S)
             late = not users.at_s >= begun_s  # Late metrics are about what was before.
-            if users.worst_ratio >= RECOVERED_RATIO:  # Unseen is not well either.
+            if not users.worst_excess <= RECOVERED_RATIO:  # Unseen is not well either.
                 self._well_since_s = None
             elif self._well_since_s is None and not late:
                 self._well_since_s = users.at_s

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
-from twin.ports.plant import Metric, Plant
-from twin.spec.verdict import Prediction
+from twin.ports.plant import Plant
+from twin.ports.users import read_users
+from twin.spec.verdict import Interval, Prediction
 
-__all__ = ["UNSEEN", "Finding", "Users", "look", "users_of"]
+__all__ = ["UNSEEN", "Finding", "Users", "look", "recovery_told", "users_of"]
 
 SLACK_SHARE: Final = 0.3
 SLACK_RPS: Final = 1.0
 LATE_MAX_S: Final = 60.0  # of the newest scrape: monitoring is late, but not for ever
+SCRAPE_S: Final = 15.0
 PHASE_S: Final = 45.0  # A restart may come so much earlier or later than predicted.
 
 
@@ -29,41 +30,39 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """How users fared up to the newest scrape, at `at_s`: let down a second, and the worst journey's share of users
-    let down. Nothing seen: NaN, NaN and 1.0, for unseen is not well."""
+    """How users fared up to the newest scrape, at `at_s`: let down a second, and by how much more than its usual share
+    the worst journey lets down. Nothing seen: NaN, NaN and 1.0, for unseen is not well."""
 
     at_s: float
     let_down_rps: float
-    worst_ratio: float
+    worst_excess: float
 
 
 UNSEEN: Final = Users(math.nan, math.nan, 1.0)
 
 
-def users_of(plant: Plant, journeys: Sequence[str], *, window_s: float = 30.0) -> Users:
-    """Users of these journeys (none named: all) over the window that ends with the newest scrape.
+def users_of(plant: Plant, prediction: Prediction, *, window_s: float = 30.0) -> Users:
+    """Users of the prediction's journeys (none named: all) over the window that ends with the newest scrape.
 
     Scrapes come late; one that is older than LATE_MAX_S says nothing about now. A scrape counts whole or not at all.
     """
     now_s = plant.clock.now_s()
-    edges = [
-        edge.id
-        for edge in plant.telemetry.edges()
-        if edge.id.caller == "user" and (not journeys or edge.id.caller_operation in journeys)
-    ]
-    span = {"start_s": now_s - window_s - LATE_MAX_S, "end_s": now_s}
-    rate = plant.telemetry.edge_series(Metric.REQUESTS_RPS, edges, **span)
-    bad = rate.values * plant.telemetry.edge_series(Metric.ERROR_RATIO, edges, **span).values
-    whole = np.isfinite(bad).all(axis=1) & np.isfinite(rate.values).all(axis=1)
-    if set(journeys) - {edge.caller_operation for edge in edges} or not edges or not whole.any():
+    wanted = set(prediction.journeys)
+    users = read_users(
+        plant.telemetry, start_s=now_s - window_s - LATE_MAX_S, end_s=now_s, only=wanted if wanted else None
+    )
+    whole = users.whole.all(axis=1)
+    if wanted - set(users.journeys) or not users.journeys or not whole.any():
         return UNSEEN
-    newest_s = float(rate.times_s[whole].max())
-    rows = whole & (rate.times_s > newest_s - window_s)
+    newest_s = float(users.times_s[whole].max())
+    rows = whole & (users.times_s > newest_s - window_s)
     if newest_s < now_s - LATE_MAX_S:
         return UNSEEN
-    total, let_down = rate.values[rows].sum(axis=0), bad[rows].sum(axis=0)
-    ratios = np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0)
-    worst = float(ratios.max()) if total.any() else 1.0
+    total, let_down = users.came_rps[rows].sum(axis=0), users.let_down_rps[rows].sum(axis=0)
+    usual_of = dict(zip(prediction.journeys, prediction.usual, strict=bool(prediction.usual)))
+    usual = np.array([usual_of.get(journey, 0.0) for journey in users.journeys])
+    excess = np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0) - usual
+    worst = float(excess[total > 0.0].max()) if total.any() else 1.0
     return Users(newest_s, float(let_down.sum()) / int(rows.sum()), worst)
 
 
@@ -82,6 +81,23 @@ def look(observed_rps: float, prediction: Prediction, elapsed_s: float, *, canar
     if canary or observed_rps <= change * (1.0 + SLACK_SHARE) + SLACK_RPS:
         return Finding.AS_PREDICTED
     return Finding.UNCLEAR
+
+
+def recovery_told(predicted: Interval | None, seen_s: float | None) -> str:
+    """How a recovery that was seen `seen_s` after the first write compares with what was predicted, in words.
+
+    A scrape tells of the 15 s before it, and the first that is well all through is the first that can be seen to be:
+    so a recovery is seen up to two scrapes after it happens.
+    """
+    if seen_s is None:
+        return "no worse than predicted; users are not seen to be well yet"
+    if predicted is None:
+        return "no worse than predicted; users are well, which was not predicted"
+    if seen_s > predicted.high + 2.0 * SCRAPE_S:
+        return "users are well, later than predicted"
+    if seen_s < predicted.low:
+        return "users are well, sooner than predicted"
+    return "as predicted"
 
 
 def _highest(times_s: tuple[float, ...], values: tuple[float, ...], at_s: float) -> float:

@@ -78,6 +78,9 @@ def faults(receipt: Receipt) -> list[str]:
         times = [point.t_s for point in curve.points]
         if times != sorted(set(times)) or any(point.low > point.high for point in curve.points):
             found.append(f"symptom envelope of {curve.service}: no band over time")
+    course = receipt.prediction
+    if len(course.usual) not in (0, len(course.journeys)) or not all(0.0 <= share <= 1.0 for share in course.usual):
+        found.append("prediction: no usual share for each of its journeys")
     if receipt.outcome.promotable:
         if not receipt.stages:
             found.append("promotable without a single stage")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from twin.spec.fault import Fault
 from twin.spec.ids import ServiceId
 
 __all__ = [
+    "RECOVERED_RATIO",
     "Harm",
     "Interval",
     "Outcome",
@@ -19,6 +21,8 @@ __all__ = [
     "Suspect",
     "Verdict",
 ]
+
+RECOVERED_RATIO: Final = 0.02  # Users are well while no journey lets down more of them than this beyond its usual.
 
 
 class StageVerdict(StrEnum):
@@ -102,7 +106,8 @@ class Prediction:
 
     Series share `times_s` (seconds after the change starts); bands are the 10th and 90th percentile over
     replications. `recovery_s` None: still down at the horizon in most replications. `journeys`: whose users are
-    counted, those that the incident can reach; empty: all. Trouble elsewhere is another incident's.
+    counted, those that the incident can reach; empty: all. Trouble elsewhere is another incident's. `usual`: the share
+    of each journey's users that is let down while all is well; empty: none.
     """
 
     times_s: tuple[float, ...] = ()
@@ -114,6 +119,7 @@ class Prediction:
     change_high_rps: tuple[float, ...] = ()
     recovery_s: Interval | None = None
     journeys: tuple[str, ...] = ()
+    usual: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

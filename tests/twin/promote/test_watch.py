@@ -16,10 +16,11 @@ from tests.twin.promote.test_crash import Killed
 from twin.ports.plant import EdgeId, Metric, Plant, Series, TracedEdge
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
-from twin.promote.watch import UNSEEN, Users, users_of
+from twin.promote.watch import UNSEEN, Users, recovery_told, users_of
 from twin.spec.change import Action
 from twin.spec.errors import BaseDrifted
 from twin.spec.plan import ObjectRef
+from twin.spec.verdict import Interval, Prediction
 
 CART = ObjectRef(kind="Deployment", namespace="shop", name="cart")
 
@@ -170,16 +171,44 @@ class _TwoJourneys:
 
 def test_trouble_elsewhere_is_another_incidents() -> None:
     plant: Any = _TwoJourneys()
-    assert users_of(plant, ("browse",)) == Users(95.0, 5.0, 0.5)
-    assert users_of(plant, ()) == Users(95.0, 45.0, 1.0)
-    assert users_of(plant, ("browse", "checkout")) is UNSEEN, "a journey that nobody traced is not well"
+    assert users_of(plant, Prediction(journeys=("browse",))) == Users(95.0, 5.0, 0.5)
+    assert users_of(plant, Prediction()) == Users(95.0, 45.0, 1.0)
+    untraced = Prediction(journeys=("browse", "checkout"))
+    assert users_of(plant, untraced) is UNSEEN, "a journey that nobody traced is not well"
+
+
+@pytest.mark.parametrize(("usual", "excess"), [((0.5, 0.9), 0.1), ((0.2, 0.99), 0.3), ((0.6, 1.0), 0.0)])
+def test_each_journey_is_held_against_its_own_usual_share(usual: tuple[float, ...], excess: float) -> None:
+    """As the gate holds it: one that always fails must not excuse another, nor keep everybody from being well."""
+    plant: Any = _TwoJourneys()
+    seen = users_of(plant, Prediction(journeys=("browse", "batch"), usual=usual))
+    assert seen.worst_excess == pytest.approx(excess)
+
+
+@pytest.mark.parametrize(
+    ("seen_s", "told"),
+    [
+        (None, "no worse than predicted; users are not seen to be well yet"),
+        (15.0, "users are well, sooner than predicted"),
+        (40.0, "as predicted"),
+        (80.0, "as predicted"),  # It was over at 50; the scrape at 65 holds some of it still, that at 80 does not.
+        (81.0, "users are well, later than predicted"),
+    ],
+)
+def test_a_recovery_is_told_as_exactly_as_scrapes_can_show_it(seen_s: float | None, told: str) -> None:
+    assert recovery_told(Interval(value=35.0, low=30.0, high=50.0), seen_s) == told
+
+
+def test_a_recovery_that_nobody_predicted_is_told_so() -> None:
+    assert "not predicted" in recovery_told(None, 20.0)
 
 
 def test_late_metrics_are_taken_for_what_they_are_about_and_old_ones_for_nothing() -> None:
+    browse = Prediction(journeys=("browse",))
     late: Any = _TwoJourneys(scraped_s=60.0)
-    assert users_of(late, ("browse",), window_s=15.0).at_s == 60.0
+    assert users_of(late, browse, window_s=15.0).at_s == 60.0
     stale: Any = _TwoJourneys(scraped_s=30.0)
-    assert users_of(stale, ("browse",)) is UNSEEN
+    assert users_of(stale, browse) is UNSEEN
 
 
 def test_a_receipt_that_expects_nothing_fits_no_incident(rig: Rig) -> None:

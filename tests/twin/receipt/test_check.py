@@ -281,6 +281,7 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("requester", "", "no requester"),
         ("symptom_envelope.0.points.1.t_s", 0, "no band over time"),
         ("symptom_envelope.0.points.1.low", 9, "no band over time"),
+        ("prediction.usual", [0.1, 0.1, 0.1], "no usual share for each of its journeys"),
         ("change", [], "an object is wanted, not list"),
         ("plan.more", 2**53 + 1, "digest"),
         ("plan.more", 10**400, "what JSON cannot"),

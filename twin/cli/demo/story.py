@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from agent.core.words import change_text
 from agent.driver import Episode, Moment
 from agent.pager import render_page
 from twin.cli.demo.stage import Stage
 from twin.cli.home import program
 from twin.fleet.plant import plant_of
-from twin.ports.plant import Metric
 from twin.ports.services import Judged, Promoted, PromotionOutcome, Verification
+from twin.ports.users import read_users
 from twin.receipt import read
 from twin.spec.canonical import plain
 from twin.spec.fault import Fault, fault_text
@@ -136,7 +138,7 @@ def _tell_promotion(episode: Episode, promoted: Moment, promotion: Promoted, say
     predicted = verdict.prediction.recovery_s if verdict else None
     figures = [f"predicted {predicted.value:.0f} s" if predicted else "", ""]
     if promotion.observed_recovery_s is not None:
-        figures[1] = f"observed {promotion.observed_recovery_s:.0f} s"
+        figures[1] = f"seen after {promotion.observed_recovery_s:.0f} s, by scrapes of 15 s"
     _at(say, promoted.at_s, "promoted", f"{promotion.outcome}, {promotion.reason}   {', '.join(filter(None, figures))}")
     done = promotion.outcome is PromotionOutcome.DONE
     if done and episode.mitigated_at_s is not None and episode.detected_at_s is not None:
@@ -231,13 +233,9 @@ def incident_dossier(stage: Stage, episode: Episode, *, number: int, title: str)
 
 def _observed(stage: Stage, episode: Episode) -> list[list[float]]:
     """Users let down a second, as production's own telemetry showed it: (Unix seconds, users/s)."""
-    telemetry = plant_of(stage.world).telemetry
-    users = [edge.id for edge in telemetry.edges() if edge.id.caller == "user"]
-    window = {"start_s": episode.started_s, "end_s": episode.ended_s}
-    rate = telemetry.edge_series(Metric.REQUESTS_RPS, users, **window)
-    bad = telemetry.edge_series(Metric.ERROR_RATIO, users, **window)
-    let_down = (rate.values * bad.values).sum(axis=1)
-    return [[float(at_s), round(float(value), 3)] for at_s, value in zip(rate.times_s, let_down, strict=True)]
+    users = read_users(plant_of(stage.world).telemetry, start_s=episode.started_s, end_s=episode.ended_s)
+    let_down = np.where(users.whole, users.let_down_rps, 0.0).sum(axis=1)
+    return [[float(at_s), round(float(value), 3)] for at_s, value in zip(users.times_s, let_down, strict=True)]
 
 
 def _graph(stage: Stage, episode: Episode) -> dict[str, Any]:
