@@ -90,10 +90,7 @@ class LiveKubeApi:
         """As the port says. If the server has forgotten that version (410 Gone), every object is told as modified:
         nobody knows any more which ones were."""
         resource = _resource(kind)
-        query = {
-            "watch": "true", "resourceVersion": since_version, "timeoutSeconds": str(WATCH_S),
-            "allowWatchBookmarks": "false",
-        }  # fmt: skip
+        query = {"watch": "true", "resourceVersion": since_version, "timeoutSeconds": str(WATCH_S)}
         answer = self._transport.send("GET", resource.path(""), query=query)
         events = _events(answer)
         if answer.status == _GONE or any(kind == "ERROR" and obj.get("code") == _GONE for kind, obj in events):
