@@ -20,6 +20,7 @@ test-real: $(VENV)/.dev ## plus those that need OPA and Chromium; says what is m
 real-tools: ## build or install what PyPI does not carry, once, into a cache folder
 	sh deploy/tools/build-opa.sh
 	sh deploy/tools/install-debian.sh
+	sh deploy/test-clusters/control-plane/build.sh
 	$(PYTHON) deploy/tools/check.py
 
 lint: $(VENV)/.dev

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.clusters.control_plane import ControlPlane, control_plane
+from tests.real import require_tool
 
 # In CI every run draws the same examples, so that a change is judged by what it changes; `make fuzz` draws others.
 settings.register_profile("ci", derandomize=True)
@@ -22,3 +26,11 @@ def root_seed(request: pytest.FixtureRequest) -> int:
     seed = int(request.config.getoption("--twin-seed"))
     print(f"replay: pytest '{request.node.nodeid}' --twin-seed={seed}")  # pytest shows it only on failure.
     return seed
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One real control plane for all tests of a process that want it. It starts in some five seconds."""
+    programs = require_tool("control-plane")
+    with control_plane(programs, tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane

@@ -20,7 +20,10 @@ HOW_TO_GET = {
     "opa": "sh deploy/tools/build-opa.sh   (needs Go; a few minutes, once)",
     "chromium": "sh deploy/tools/install-debian.sh",
     "chromedriver": "sh deploy/tools/install-debian.sh",
+    "control-plane": "sh deploy/test-clusters/control-plane/build.sh   (needs Go; ten minutes, once)",
 }
+CONTROL_PLANE = HERE.parent / "test-clusters" / "control-plane"
+CONTROL_PLANE_PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok")
 
 
 def opa_version() -> str:
@@ -31,6 +34,19 @@ def opa_version() -> str:
     return found[1]
 
 
+def control_plane_version() -> str:
+    """The versions that the control plane's go.mod files pin, as its folder is named."""
+    pins = (("kubernetes", "k8s.io/kubernetes"), ("etcd", "go.etcd.io/etcd/server/v3"), ("kwok", "sigs.k8s.io/kwok"))
+    found = []
+    for folder, module in pins:
+        text = (CONTROL_PLANE / folder / "go.mod").read_text(encoding="utf-8")
+        pinned = re.search(rf"^\s*(?:require\s+)?{re.escape(module)} v(\S+)", text, re.MULTILINE)
+        if pinned is None:
+            raise SystemExit(f"deploy/test-clusters/control-plane/{folder}/go.mod names no version of {module}")
+        found.append(pinned[1])
+    return "-".join(found)
+
+
 def tools_folder() -> Path:
     """Where built tools lie: outside the checkout, so that a clean checkout does not build them again."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -38,7 +54,13 @@ def tools_folder() -> Path:
 
 
 def find(tool: str) -> Path | None:
-    """The program, or None. OPA counts in the pinned version only: another may compile other bytes."""
+    """The program, or None. OPA counts in the pinned version only: another may compile other bytes. The control plane
+    is a folder of programs, and is there when the last thing that its build writes is."""
+    if tool == "control-plane":
+        folder = tools_folder() / f"control-plane-{control_plane_version()}"
+        parts = [folder / part for part in CONTROL_PLANE_PARTS]
+        whole = (folder / "kwok-stages.yaml").is_file() and all(os.access(part, os.X_OK) for part in parts)
+        return folder if whole else None
     if tool != "opa":
         found = shutil.which(tool)
         return Path(found) if found else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -327,10 +328,10 @@ def _resources(resources: Resources) -> dict[str, Any]:
 
 def _probe(probe: Probe) -> dict[str, Any]:
     return {
-        "periodSeconds": probe.period_s,
-        "timeoutSeconds": probe.timeout_s,
+        "periodSeconds": math.ceil(probe.period_s),  # Kubernetes knows whole seconds only.
+        "timeoutSeconds": math.ceil(probe.timeout_s),
         "failureThreshold": probe.failure_threshold,
-        "initialDelaySeconds": probe.initial_delay_s,
+        "initialDelaySeconds": math.ceil(probe.initial_delay_s),
         "httpGet": {"path": "/healthz", "port": 80},
     }
 

@@ -1,0 +1,83 @@
+"""The small shop as real objects: what a World shows of it, without what only a server may say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from tests.clusters.control_plane import nodes
+from tests.small_shop import small_shop
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.kube import LiveKubeApi
+from twin.ports.plant import KubeObject
+from twin.spec.errors import Conflict, NotFound
+from twin.spec.plan import ObjectRef
+
+__all__ = ["await_that", "lay_out_shop", "shop_objects"]
+
+KINDS: Final = ("Deployment", "StatefulSet", "PodDisruptionBudget")
+NAMESPACE: Final = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+PATIENCE_S: Final = 60.0
+NODES: Final = 4
+
+
+def shop_objects() -> list[KubeObject]:
+    """Workloads and budgets, as a World shows them and a server takes them."""
+    kube = plant_of(World.build(small_shop(), seed=1)).kube
+    return [_bare(obj) for kind in KINDS for obj in kube.list_objects(kind)]
+
+
+def lay_out_shop(api: LiveKubeApi) -> None:
+    """The shop, as new, all of its pods ready. `api` has to be an administrator's."""
+    for obj in (NAMESPACE, *nodes(NODES)):
+        _create(api, obj)
+    objects = shop_objects()
+    for obj in objects:
+        ref = ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace="shop")
+        try:
+            api.delete(ref)
+        except NotFound:
+            continue
+    await_that("the old shop is gone", lambda: not api.list_objects("Pod", "shop") and not _workloads(api))
+    for obj in objects:
+        _create(api, obj)
+    await_that("the shop is ready", lambda: all(_settled(obj) for obj in _workloads(api)) and _budgets_know(api))
+
+
+def await_that(what: str, holds: Callable[[], bool]) -> None:
+    """Poll until it holds. Raises AssertionError after PATIENCE_S."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end_s, f"waited {PATIENCE_S:g} s for this: {what}"
+        time.sleep(0.1)
+
+
+def _workloads(api: LiveKubeApi) -> list[KubeObject]:
+    return [obj for kind in ("Deployment", "StatefulSet") for obj in api.list_objects(kind, "shop")]
+
+
+def _settled(obj: KubeObject) -> bool:
+    status: dict[str, Any] = obj.get("status", {})
+    wanted = obj["spec"]["replicas"]
+    counted = [status.get(name, 0) for name in ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas")]
+    return status.get("observedGeneration") == obj["metadata"]["generation"] and counted == [wanted] * 4
+
+
+def _budgets_know(api: LiveKubeApi) -> bool:
+    """Whether the disruption controller has counted the pods that a budget is about."""
+    budgets = api.list_objects("PodDisruptionBudget", "shop")
+    return all(obj.get("status", {}).get("currentHealthy", 0) == 3 for obj in budgets)
+
+
+def _create(api: LiveKubeApi, obj: KubeObject) -> None:
+    try:
+        api.create(obj)
+    except Conflict:  # It is there already.
+        return
+
+
+def _bare(obj: KubeObject) -> KubeObject:
+    metadata = {key: obj["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+    return {key: obj[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}

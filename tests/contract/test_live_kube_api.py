@@ -1,0 +1,90 @@
+"""The same contract on a real API server, with real controllers, scheduler and admission; pods by KWOK."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.clusters.control_plane import ADMIN, OBSERVER, PROMOTER, ControlPlane
+from tests.clusters.shop import await_that, lay_out_shop
+from tests.contract.test_kube_api import CART, REPLICAS, KubeApiContract
+from tests.real import require_tool
+from twin.kube import LiveKubeApi, connect
+from twin.ports import KubeApi
+from twin.spec.errors import Forbidden, Unprocessable
+from twin.spec.fields import container_path, get_field
+from twin.spec.plan import ObjectRef
+
+RBAC = Path(__file__).parents[2] / "deploy" / "rbac"
+
+
+@pytest.fixture(scope="session")
+def roles(kubernetes: ControlPlane) -> ControlPlane:
+    """The cluster with deploy/rbac applied, and its admission policy at work."""
+    kubectl = require_tool("control-plane") / "kubectl"
+    config = f"--kubeconfig={kubernetes.kubeconfig(ADMIN)}"
+    for arguments in (["create", "namespace", "twin-system"], ["apply", "-f", str(RBAC)]):
+        subprocess.run([kubectl, config, *arguments], check=True, capture_output=True, timeout=60.0)
+    return kubernetes
+
+
+@pytest.fixture
+def admin(roles: ControlPlane) -> LiveKubeApi:
+    api = connect(kubeconfig=roles.kubeconfig(ADMIN))
+    lay_out_shop(api)
+    return api
+
+
+@pytest.mark.real
+@pytest.mark.requirement("R13")
+class TestLiveKubeApi(KubeApiContract):
+    """As the identities that deploy/rbac makes, not as an administrator."""
+
+    @pytest.fixture
+    def api(self, admin: LiveKubeApi, roles: ControlPlane) -> KubeApi:
+        return connect(kubeconfig=roles.kubeconfig(PROMOTER))
+
+    @pytest.fixture
+    def reader(self, admin: LiveKubeApi, roles: ControlPlane) -> KubeApi:
+        reader = connect(kubeconfig=roles.kubeconfig(OBSERVER))
+
+        def is_refused() -> bool:
+            try:
+                reader.patch(CART, {REPLICAS: 3})
+            except Forbidden:
+                return True
+            return False
+
+        await_that("the admission policy bites", is_refused)
+        return reader
+
+    def test_an_environment_variable_is_set_and_taken_away_beside_the_others(self, api: KubeApi) -> None:
+        one, other = (container_path("cart", "env", f"[name={name}]", "value") for name in ("ONE", "OTHER"))
+        api.patch(CART, {one: "1", other: "2"})
+        after = api.patch(CART, {one: None})
+        assert get_field(after, other) == "2"
+        assert after["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "OTHER", "value": "2"}]
+
+    def test_a_container_that_is_not_there_is_not_made(self, api: KubeApi) -> None:
+        with pytest.raises(Unprocessable):
+            api.patch(CART, {container_path("nobody", "image"): "x:1"})
+
+    def test_a_roll_out_comes_to_its_end(self, api: KubeApi) -> None:
+        api.patch(CART, {container_path("cart", "image"): "cart:v2"})
+
+        def is_through() -> bool:
+            pods = api.list_objects("Pod", "shop", {"app": "cart"})
+            return {p["spec"]["containers"][0]["image"] for p in pods} == {"cart:v2"} and len(pods) == 3
+
+        await_that("every pod is of the new build", is_through)
+
+    def test_the_promoter_may_not_do_what_no_change_does(self, api: KubeApi) -> None:
+        for write in (
+            lambda: api.delete(CART),
+            lambda: api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}}),
+            lambda: api.delete(ObjectRef(kind="Node", name="fake-0")),
+        ):
+            with pytest.raises(Forbidden):
+                write()

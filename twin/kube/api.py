@@ -1,0 +1,331 @@
+"""A real cluster's API behind the KubeApi port: the same calls, shapes and refusals as a World's.
+
+Patches are JSON merge patches with the version that they were worked out from: a list is replaced whole, as it was
+read but for what is set, and a write that meets another version is refused by the server, so nothing of anybody else
+is lost. (Server-side apply would take over fields by key, but cannot take away a field that it does not own.)
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from twin.kube.transport import Answer, Transport, Unreachable, open_transport
+from twin.ports.plant import KubeObject
+from twin.spec.errors import ApiError, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
+from twin.spec.fields import FieldPath, path_text
+from twin.spec.plan import ObjectRef
+
+__all__ = ["LiveKubeApi", "connect"]
+
+PAGE: Final = 500  # objects of a list in one answer
+READ_TRIES: Final = 4
+BACKOFF_S: Final = 0.2
+CONFLICT_TRIES: Final = 5
+WATCH_S: Final = 1  # A watch that hears nothing new for so long has caught up.
+_MERGE: Final = "application/merge-patch+json"
+_JSON: Final = "application/json"
+_GONE: Final = 410
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    version: str  # as in apiVersion
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str, name: str = "", sub: str = "") -> str:
+        root = f"/apis/{self.version}" if "/" in self.version else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return "/".join(part for part in (f"{root}{scope}/{self.plural}", name, sub) if part)
+
+
+_RESOURCES: Final[Mapping[str, _Resource]] = {
+    "ConfigMap": _Resource("v1", "configmaps"),
+    "DaemonSet": _Resource("apps/v1", "daemonsets"),
+    "Deployment": _Resource("apps/v1", "deployments"),
+    "HTTPRoute": _Resource("gateway.networking.k8s.io/v1", "httproutes"),
+    "HorizontalPodAutoscaler": _Resource("autoscaling/v2", "horizontalpodautoscalers"),
+    "Lease": _Resource("coordination.k8s.io/v1", "leases"),
+    "Namespace": _Resource("v1", "namespaces", namespaced=False),
+    "Node": _Resource("v1", "nodes", namespaced=False),
+    "Pod": _Resource("v1", "pods"),
+    "PodDisruptionBudget": _Resource("policy/v1", "poddisruptionbudgets"),
+    "ReplicaSet": _Resource("apps/v1", "replicasets"),
+    "Service": _Resource("v1", "services"),
+    "StatefulSet": _Resource("apps/v1", "statefulsets"),
+}
+
+
+def connect(*, context: str | None = None, kubeconfig: Path | None = None) -> LiveKubeApi:
+    """A cluster's API by kubeconfig. Raises ComponentMissing, BadInput."""
+    return LiveKubeApi(open_transport(context=context, kubeconfig=kubeconfig))
+
+
+class LiveKubeApi:
+    """Implements KubeApi. What an identity may do is the cluster's to say: its refusals come back as Forbidden.
+
+    Reads are tried again where the server asks for it or does not answer; writes are sent once, for nobody can tell
+    whether one that was not answered was made.
+    """
+
+    def __init__(self, transport: Transport, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._transport = transport
+        self._sleep = sleep
+
+    # Reading
+
+    def get(self, ref: ObjectRef) -> KubeObject:
+        return self._object(self._read(f"get {ref}", self._path(ref)))
+
+    def list_objects(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
+        return self._list(kind, namespace, labels)[0]
+
+    def watch(self, kind: str, *, since_version: str) -> Iterator[tuple[str, KubeObject]]:
+        """As the port says. If the server has forgotten that version (410 Gone), every object is told as modified:
+        nobody knows any more which ones were."""
+        resource = _resource(kind)
+        query = {"watch": "true", "resourceVersion": since_version, "timeoutSeconds": str(WATCH_S)}
+        answer = self._transport.send("GET", resource.path(""), query=query)
+        events = _events(answer)
+        if answer.status == _GONE or any(kind == "ERROR" and obj.get("code") == _GONE for kind, obj in events):
+            yield from (("MODIFIED", obj) for obj in self.list_objects(kind))
+            return
+        if answer.status >= 400:
+            _refuse(f"watch {kind}", answer)
+        for what, obj in events:
+            if what == "ERROR":
+                _refuse(f"watch {kind}", Answer(int(obj.get("code", 500)), obj))
+            yield what, obj
+
+    def logs(self, ref: ObjectRef, *, tail: int = 100) -> list[str]:
+        text = self._read(f"read logs of {ref}", self._path(ref, "log"), {"tailLines": str(tail)})
+        return str(text).splitlines()[-tail:]
+
+    # Writing
+
+    def patch(
+        self,
+        ref: ObjectRef,
+        fields: Mapping[FieldPath, Any],
+        *,
+        resource_version: str | None = None,
+        dry_run: bool = False,
+        field_manager: str = "twin",
+    ) -> KubeObject:
+        tries = 1 if resource_version is not None else CONFLICT_TRIES
+        for number in range(tries):
+            seen = self.get(ref)
+            version = resource_version or seen["metadata"]["resourceVersion"]
+            body = _merge_patch(ref, seen, fields)
+            body.setdefault("metadata", {})["resourceVersion"] = version
+            query = {"fieldManager": field_manager, "fieldValidation": "Strict", **_dry(dry_run)}
+            try:
+                return self._object(
+                    self._write(f"patch {ref}", "PATCH", self._path(ref), query, body, content_type=_MERGE)
+                )
+            except Conflict:  # Somebody wrote in between: worked out anew from what is there now.
+                if number + 1 == tries:
+                    raise
+        raise AssertionError("unreachable")
+
+    def create(self, obj: KubeObject, *, dry_run: bool = False) -> KubeObject:
+        kind, namespace = obj.get("kind", ""), obj.get("metadata", {}).get("namespace", "")
+        what = f"create {kind} {obj.get('metadata', {}).get('name', '')}"
+        query = {"fieldManager": "twin", "fieldValidation": "Strict", **_dry(dry_run)}
+        return self._object(self._write(what, "POST", _resource(kind).path(namespace), query, obj))
+
+    def delete(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
+        self._write(f"delete {ref}", "DELETE", self._path(ref), {"propagationPolicy": "Background", **_dry(dry_run)})
+
+    def evict(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": ref.name, "namespace": ref.namespace},
+        }
+        self._write(f"evict {ref}", "POST", self._path(ref, "eviction"), _dry(dry_run), eviction)
+
+    # One request
+
+    def _path(self, ref: ObjectRef, sub: str = "") -> str:
+        return _resource(ref.kind).path(ref.namespace, ref.name, sub)
+
+    def _list(self, kind: str, namespace: str, labels: Mapping[str, str] | None) -> tuple[list[KubeObject], str]:
+        """All pages, and the version of the whole. A list that grew too old while it was read begins again."""
+        resource = _resource(kind)
+        selector = ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items()))
+        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        found: list[KubeObject] = []
+        token = ""
+        while True:
+            try:
+                page = self._read(
+                    f"list {kind}", resource.path(namespace), {**query, **({"continue": token} if token else {})}
+                )
+            except _Gone:
+                found, token = [], ""
+                continue
+            # Objects in a list come without their kind.
+            found += [{"apiVersion": resource.version, "kind": kind, **obj} for obj in page.get("items", ())]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                ordered = sorted(found, key=lambda o: (o["metadata"].get("namespace", ""), o["metadata"]["name"]))
+                return ordered, page["metadata"]["resourceVersion"]
+
+    def _read(self, what: str, path: str, query: Mapping[str, str] = {}) -> Any:
+        """A GET, tried again where that is safe. Raises ApiError's subclasses."""
+        for number in range(READ_TRIES):
+            last = number + 1 == READ_TRIES
+            try:
+                answer = self._transport.send("GET", path, query=query)
+            except Unreachable:
+                if last:
+                    raise
+            else:
+                if answer.status < 400:
+                    return answer.body
+                if last or answer.status not in (429, 500, 502, 503, 504):
+                    _refuse(what, answer)
+            self._sleep(BACKOFF_S * 2**number)
+        raise AssertionError("unreachable")
+
+    def _write(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any = None,
+        *,
+        content_type: str = _JSON,
+    ) -> Any:
+        answer = self._transport.send(method, path, query=query, body=body, content_type=content_type)
+        if answer.status >= 400:
+            _refuse(what, answer)
+        return answer.body
+
+    def _object(self, body: Any) -> KubeObject:
+        if not isinstance(body, dict):
+            raise ApiError("cannot read the answer", "the server sent something that is no object", "look at its logs")
+        body.get("metadata", {}).setdefault("labels", {})
+        body.get("metadata", {}).setdefault("annotations", {})
+        return body
+
+
+class _Gone(ApiError):
+    status = _GONE
+
+
+def _resource(kind: str) -> _Resource:
+    if kind not in _RESOURCES:
+        raise NotFound(f"cannot find kind {kind}", "this adapter does not know it", f"known: {', '.join(_RESOURCES)}")
+    return _RESOURCES[kind]
+
+
+def _dry(dry_run: bool) -> dict[str, str]:
+    return {"dryRun": "All"} if dry_run else {}
+
+
+def _events(answer: Answer) -> list[tuple[str, KubeObject]]:
+    """Events of a watch: one JSON document a line, of which a single one has been decoded already."""
+    if isinstance(answer.body, dict):
+        documents = [answer.body]
+    else:
+        documents = [json.loads(line) for line in str(answer.body).splitlines() if line.strip()]
+    return [(one["type"], one["object"]) for one in documents if "type" in one and "object" in one]
+
+
+_REFUSALS: Final[Mapping[int, tuple[type[ApiError], str]]] = {
+    400: (Unprocessable, "correct the field"),
+    401: (Forbidden, "check the credentials of this context"),
+    403: (Forbidden, "ask for the role, or promote a receipt: twin promote"),
+    404: (NotFound, "list what there is, and check the spelling"),
+    409: (Conflict, "read it again and decide anew"),
+    _GONE: (_Gone, "list anew"),
+    422: (Unprocessable, "correct the field"),
+    429: (TooManyRequests, "wait until more are ready, or add a replica first"),
+}
+
+
+def _refuse(what: str, answer: Answer) -> NoReturn:
+    """The error of ours for a status, with the server's own words."""
+    said = answer.body.get("message", "") if isinstance(answer.body, dict) else str(answer.body)
+    error, next_step = _REFUSALS.get(answer.status, (ApiError, "look at the API server's health and logs"))
+    raise error(f"cannot {what}", said or f"the server answered {answer.status}", next_step)
+
+
+def _merge_patch(ref: ObjectRef, seen: KubeObject, fields: Mapping[FieldPath, Any]) -> dict[str, Any]:
+    """A merge patch that sets `fields` in `seen`. Lists in it are whole."""
+    wanted = copy.deepcopy(seen)
+    patch: dict[str, Any] = {}
+    for path, value in fields.items():
+        _set(ref, wanted, path, value)
+    for path, value in fields.items():
+        plain = next((i for i, part in enumerate(path) if part.startswith("[")), len(path))
+        head = path[:plain]
+        place = patch
+        for part in head[:-1]:
+            place = place.setdefault(part, {})
+        place[head[-1]] = _at(wanted, head) if plain < len(path) else value
+    return patch
+
+
+def _at(obj: Any, path: FieldPath) -> Any:
+    for part in path:
+        obj = obj[part]
+    return obj
+
+
+def _set(ref: ObjectRef, obj: Any, path: FieldPath, value: Any) -> None:
+    """Set one field in place; None takes it away, and with it a list's entry of which nothing but its key is left."""
+    parents: list[tuple[Any, Any]] = []
+    here = obj
+    for part, following in zip(path, (*path[1:], ""), strict=True):
+        last = following == ""
+        if part.startswith("["):
+            key: Any = _entry(ref, here, path, part[1:-1])
+        else:
+            if not isinstance(here, dict):
+                _unprocessable(ref, path, "its parent is no object")
+            key = part
+            if not last and here.get(part) is None:
+                here[part] = [] if following.startswith("[") else {}
+        parents.append((here, key))
+        if not last:
+            here = here[key]
+    holder, key = parents[-1]
+    if value is not None:
+        holder[key] = value
+        return
+    if isinstance(holder, dict):
+        holder.pop(key, None)
+    if len(parents) > 1 and len(holder) <= 1 and isinstance(parents[-2][0], list):
+        del parents[-2][0][parents[-2][1]]
+
+
+def _entry(ref: ObjectRef, items: Any, path: FieldPath, key: str) -> int:
+    """Where in a list the named entry is. Of environments only, one that is not there is added."""
+    if not isinstance(items, list):
+        _unprocessable(ref, path, "its parent is no list")
+    name, has_name, wanted = key.partition("=")
+    if not has_name:
+        if not name.isdigit() or int(name) >= len(items):
+            _unprocessable(ref, path, f"there is no entry {name}")
+        return int(name)
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and item.get(name) == wanted:
+            return index
+    if "env" not in path:
+        _unprocessable(ref, path, f"there is no entry with {name} {wanted}")
+    items.append({name: wanted})
+    return len(items) - 1
+
+
+def _unprocessable(ref: ObjectRef, path: FieldPath, why: str) -> NoReturn:
+    raise Unprocessable(f"cannot patch {ref}", f"{path_text(path) or 'object'}: {why}", "correct the field")
