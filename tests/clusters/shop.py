@@ -46,11 +46,11 @@ def lay_out_shop(api: LiveKubeApi) -> None:
     await_that("the shop is ready", lambda: all(_settled(obj) for obj in _workloads(api)) and _budgets_know(api))
 
 
-def await_that(what: str, holds: Callable[[], bool]) -> None:
-    """Poll until it holds. Raises AssertionError after PATIENCE_S."""
-    end_s = time.monotonic() + PATIENCE_S
+def await_that(what: str, holds: Callable[[], bool], *, patience_s: float = PATIENCE_S) -> None:
+    """Poll until it holds. Raises AssertionError after `patience_s`."""
+    end_s = time.monotonic() + patience_s
     while not holds():
-        assert time.monotonic() < end_s, f"waited {PATIENCE_S:g} s for this: {what}"
+        assert time.monotonic() < end_s, f"waited {patience_s:g} s for this: {what}"
         time.sleep(0.1)
 
 

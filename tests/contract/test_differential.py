@@ -1,0 +1,109 @@
+"""Random changes on a World and on a real control plane: both settle to the same objects and the same pods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.clusters.control_plane import ADMIN, ControlPlane
+from tests.clusters.shop import await_that, lay_out_shop
+from tests.small_shop import small_shop
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.kube import connect
+from twin.ports.plant import KubeApi
+from twin.spec.errors import ApiError
+from twin.spec.fields import FieldPath, container_path
+from twin.spec.plan import ObjectRef
+from twin.spec.units import NS_PER_S, parse_bytes
+
+SETTLE_NS: Final = 90 * NS_PER_S
+SERVICES: Final = ("web", "cart", "orders")  # The autoscaler's own is left to it, and the database to itself.
+
+Write = tuple[ObjectRef, dict[FieldPath, Any]]
+
+
+@st.composite
+def writes(draw: st.DrawFn) -> Write:
+    """One write that either side may take or refuse."""
+    name = draw(st.sampled_from(SERVICES))
+    image, memory = container_path(name, "image"), container_path(name, "resources", "limits", "memory")
+    env = container_path(name, "env", f"[name={draw(st.sampled_from('AB'))}]", "value")
+    build = st.sampled_from([f"{name}:v1", f"{name}:v2", f"{name}:v3"])
+    fields = draw(
+        st.one_of(
+            st.fixed_dictionaries({("spec", "replicas"): st.integers(-1, 5)}),
+            st.fixed_dictionaries({image: st.one_of(build, st.just(""))}),
+            st.fixed_dictionaries({env: st.sampled_from(["1", "2", None])}),
+            st.fixed_dictionaries({memory: st.sampled_from(["128Mi", "256Mi", "1Gi", "lots"])}),
+            st.fixed_dictionaries({("spec", "paused"): st.booleans()}),
+            st.fixed_dictionaries({("spec", "nonsense"): st.just(1)}),
+            st.fixed_dictionaries({("spec", "replicas"): st.integers(1, 4), image: build}),
+        )
+    )
+    return ObjectRef(kind="Deployment", name=name, namespace="shop"), fields
+
+
+def written(api: KubeApi, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> str:
+    """ "done", or the kind of refusal."""
+    try:
+        api.patch(ref, fields)
+    except ApiError as error:
+        return type(error).__name__
+    return "done"
+
+
+def settled(api: KubeApi) -> dict[str, Any]:
+    """What is wanted and what is there, by service: no names, times or versions."""
+    found: dict[str, Any] = {}
+    for name in SERVICES:
+        spec = api.get(ObjectRef(kind="Deployment", name=name, namespace="shop"))["spec"]
+        container = spec["template"]["spec"]["containers"][0]
+        pods = [
+            (pod["spec"]["containers"][0]["image"], _is_ready(pod))
+            for pod in api.list_objects("Pod", "shop", {"app": name})
+            if not pod["metadata"].get("deletionTimestamp")
+        ]
+        found[name] = {
+            "replicas": spec["replicas"],
+            "paused": bool(spec.get("paused")),
+            "image": container["image"],
+            "env": sorted((entry["name"], entry["value"]) for entry in container.get("env", ())),
+            "memory": parse_bytes(container["resources"]["limits"]["memory"]),  # A World does not keep the spelling.
+            "pods": sorted(pods),
+        }
+    return found
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+@pytest.mark.real
+@pytest.mark.requirement("R13")
+@pytest.mark.timeout(900)
+@settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(st.lists(writes(), min_size=8, max_size=8))
+def test_a_world_and_a_cluster_settle_alike(kubernetes: ControlPlane, sequence: list[Write]) -> None:
+    cluster = connect(kubeconfig=kubernetes.kubeconfig(ADMIN))
+    lay_out_shop(cluster)
+    world = World.build(small_shop(), seed=1)
+    world.run(SETTLE_NS)
+    ours = plant_of(world, writes=True).kube
+    for number, (ref, fields) in enumerate(sequence, start=1):
+        answers = written(ours, ref, fields), written(cluster, ref, fields)
+        assert answers[0] == answers[1], f"write {number}: {ref.name} {fields}"
+        world.run_for(SETTLE_NS)
+        _await_alike(settled(ours), cluster, number)
+
+
+def _await_alike(wanted: dict[str, Any], cluster: KubeApi, number: int) -> None:
+    try:
+        await_that("the cluster is like the World", lambda: settled(cluster) == wanted, patience_s=20.0)
+    except AssertionError:
+        assert settled(cluster) == wanted, f"after write {number}"
