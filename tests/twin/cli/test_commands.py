@@ -192,13 +192,19 @@ def test_ctrl_c_says_what_was_and_was_not_done(as_json: list[str], tmp_path: Pat
         [sys.executable, "-m", "twin.cli.main", "world", "run", "w.world", "--for", "30d", *as_json],
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(tmp_path / "home")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "w.world.lock").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(2.0)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "w.world.lock").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(2.0)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.communicate()
     assert (running.returncode, out) == (130, "")
     said = json.loads(err)["why"] if as_json else err
     assert len(err.splitlines()) == (1 if as_json else 4)
