@@ -17,7 +17,7 @@ from twin.cli.output import emit, progress, write_text
 __all__ = ["clear", "command"]
 
 SETTLE_S = 300.0
-LIMIT_S = 900.0  # to close an incident; one that was handed over is watched for as long, and nothing may be written
+LIMIT_S = 600.0  # to close an incident; one that was handed over is watched for as long, and nothing may be written
 
 
 @click.command(name="demo")
