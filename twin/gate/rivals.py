@@ -54,12 +54,17 @@ def _rolled_out(incident: Incident, twin: Fleet, plant: Plant) -> list[Fault]:
     an environment changed, a wrong build where an image did. Those that the twin was built with tell nothing."""
     hit = set(incident.services)
     near = hit | {service_of(call.target) for s in twin.services if s.id in hit for call in _calls_of(s)}
+    known = {service.id: service for service in twin.services}  # Production may have services that are newer.
     since_s = incident.onset_s - LOOK_BACK_S
-    when = {service: at_s for service, at_s in deployed_at_s(plant).items() if service in near and at_s >= since_s}
+    when = {
+        service: at_s
+        for service, at_s in deployed_at_s(plant).items()
+        if service in near & set(known) and at_s >= since_s
+    }
     signals = [signal for _, signal in plant.telemetry.signals(after=0)]
     found = []
     for service in sorted(when, key=lambda one: (-when[one], one))[:ROLL_OUTS_MAX]:
-        change = template_change(twin.service(service), plant)
+        change = template_change(known[service], plant)
         if change is None:
             continue
         image, env = change

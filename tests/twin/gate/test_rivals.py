@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chaos.catalogue import compile_fault
@@ -65,6 +67,13 @@ def test_a_roll_out_that_the_twin_was_built_with_is_no_suspect() -> None:
     kinds = {(one.kind, one.target) for one in rivals(twin, plant_of(world))}
     assert ("bad_rollout", "shop/cart") not in kinds
     assert ("errors", "shop/db") in kinds
+
+
+def test_a_service_that_is_newer_than_the_twin_is_passed_over() -> None:
+    """It suffers and was rolled out just now: the gate has to go on with what the twin knows."""
+    twin, plant = struck("bad_rollout(shop/cart, image=cart:v9, ratio=0.5)", after_s=90.0)
+    older = replace(twin, services=tuple(service for service in twin.services if service.id != "shop/cart"))
+    assert not [one for one in rivals(older, plant) if one.target == "shop/cart"]
 
 
 def test_what_was_stated_is_not_stated_again() -> None:
