@@ -21,6 +21,7 @@ real-tools: ## build or install what PyPI does not carry, once, into a cache fol
 	sh deploy/tools/build-opa.sh
 	sh deploy/tools/install-debian.sh
 	sh deploy/test-clusters/control-plane/build.sh
+	bash deploy/test-clusters/kind/build.sh
 	$(PYTHON) deploy/tools/check.py
 
 lint: $(VENV)/.dev

@@ -21,6 +21,9 @@ HOW_TO_GET = {
     "chromium": "sh deploy/tools/install-debian.sh",
     "chromedriver": "sh deploy/tools/install-debian.sh",
     "control-plane": "sh deploy/test-clusters/control-plane/build.sh   (needs Go; ten minutes, once)",
+    "kind-node": "bash deploy/test-clusters/kind/build.sh   (needs Go and root; five minutes more, once)",
+    "dockerd": "sh deploy/tools/install-debian.sh",
+    "prometheus": "sh deploy/tools/install-debian.sh",
 }
 CONTROL_PLANE = HERE.parent / "test-clusters" / "control-plane"
 CONTROL_PLANE_PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok")
@@ -61,6 +64,12 @@ def find(tool: str) -> Path | None:
         parts = [folder / part for part in CONTROL_PLANE_PARTS]
         whole = (folder / "kwok-stages.yaml").is_file() and all(os.access(part, os.X_OK) for part in parts)
         return folder if whole else None
+    if tool == "kind-node":  # Its name holds a digest of all that it is made from: its own script knows.
+        asked = subprocess.run(
+            ["bash", HERE.parent / "test-clusters" / "kind" / "build.sh", "--find"], capture_output=True, text=True,
+            check=False, timeout=30, env={**os.environ, "TWIN_TOOLS": str(tools_folder())},
+        )  # fmt: skip
+        return Path(asked.stdout.strip()) if asked.returncode == 0 else None
     if tool != "opa":
         found = shutil.which(tool)
         return Path(found) if found else None

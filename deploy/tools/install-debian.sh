@@ -1,13 +1,24 @@
 #!/bin/sh
-# Install what PyPI does not carry and Debian does: Chromium and its driver, for the tests that open a report.
-# Only what is missing; as root, or by sudo.
+# Install what PyPI does not carry and Debian does: Chromium and its driver, for the tests that open a report; Docker,
+# containerd and debootstrap, for kind; Prometheus. Only what is missing; as root, or by sudo.
 set -eu
 
+PATH=$PATH:/usr/sbin:/sbin
 missing=
-command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
-command -v chromedriver >/dev/null 2>&1 || missing="$missing chromium-driver"
+while read -r program package; do
+    command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
+done <<P
+chromium chromium
+chromedriver chromium-driver
+dockerd docker.io
+containerd containerd
+runc runc
+debootstrap debootstrap
+iptables iptables
+prometheus prometheus
+P
 if [ -z "$missing" ]; then
-    echo "install-debian: chromium and chromium-driver are here"
+    echo "install-debian: nothing is missing"
     exit 0
 fi
 

@@ -1,0 +1,3 @@
+module twin.local/test-clusters/programs
+
+go 1.21

@@ -1,0 +1,3 @@
+module twin.local/stand-in
+
+go 1.22
