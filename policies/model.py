@@ -62,6 +62,7 @@ class ActionKind(StrEnum):
     SET_FIREWALL_RULE = "set_firewall_rule"
     SET_FLAG = "set_flag"
     SET_HPA = "set_hpa"
+    SET_IMAGE = "set_image"
     SET_NETWORK_POLICY = "set_network_policy"
     SET_PDB = "set_pdb"
     SET_PROBE = "set_probe"

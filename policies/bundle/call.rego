@@ -22,6 +22,7 @@ actions := node_local_actions | {
 	"set_firewall_rule",
 	"set_flag",
 	"set_hpa",
+	"set_image",
 	"set_network_policy",
 	"set_pdb",
 	"set_probe",

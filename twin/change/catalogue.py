@@ -22,7 +22,7 @@ from twin.spec.fault import Parameter, Value, value_text
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PlanStep
 
-__all__ = ["ActionType", "Compiled", "action_type", "action_types", "compile_action", "find_workload"]
+__all__ = ["ActionType", "Compiled", "action_type", "action_types", "compile_action", "find_workload", "main_container"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,13 @@ def find_workload(kube: KubeApi, service: str) -> tuple[ObjectRef, KubeObject]:
         except NotFound:
             continue
     raise NotFound(f"cannot find workload {service}", "there is no such object", "check namespace and name")
+
+
+def main_container(workload: KubeObject) -> str:
+    """The container that does the workload's own work: the one of its name, or else the first, as kubectl takes it."""
+    names = [str(container["name"]) for container in workload["spec"]["template"]["spec"]["containers"]]
+    own = str(workload["metadata"]["name"])
+    return own if own in names else names[0]
 
 
 def _check(action: Action) -> Action:

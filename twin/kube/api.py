@@ -47,18 +47,35 @@ class _Resource:
 
 _RESOURCES: Final[Mapping[str, _Resource]] = {
     "ConfigMap": _Resource("v1", "configmaps"),
+    "CustomResourceDefinition": _Resource("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False),
     "DaemonSet": _Resource("apps/v1", "daemonsets"),
     "Deployment": _Resource("apps/v1", "deployments"),
+    "Endpoints": _Resource("v1", "endpoints"),
+    "Event": _Resource("v1", "events"),
     "HTTPRoute": _Resource("gateway.networking.k8s.io/v1", "httproutes"),
     "HorizontalPodAutoscaler": _Resource("autoscaling/v2", "horizontalpodautoscalers"),
     "Lease": _Resource("coordination.k8s.io/v1", "leases"),
+    "LimitRange": _Resource("v1", "limitranges"),
+    "MutatingWebhookConfiguration": _Resource(
+        "admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", namespaced=False
+    ),
     "Namespace": _Resource("v1", "namespaces", namespaced=False),
+    "NetworkPolicy": _Resource("networking.k8s.io/v1", "networkpolicies"),
     "Node": _Resource("v1", "nodes", namespaced=False),
     "Pod": _Resource("v1", "pods"),
     "PodDisruptionBudget": _Resource("policy/v1", "poddisruptionbudgets"),
+    "PriorityClass": _Resource("scheduling.k8s.io/v1", "priorityclasses", namespaced=False),
     "ReplicaSet": _Resource("apps/v1", "replicasets"),
+    "ResourceQuota": _Resource("v1", "resourcequotas"),
+    "Role": _Resource("rbac.authorization.k8s.io/v1", "roles"),
+    "RoleBinding": _Resource("rbac.authorization.k8s.io/v1", "rolebindings"),
+    "Secret": _Resource("v1", "secrets"),
     "Service": _Resource("v1", "services"),
+    "ServiceAccount": _Resource("v1", "serviceaccounts"),
     "StatefulSet": _Resource("apps/v1", "statefulsets"),
+    "ValidatingWebhookConfiguration": _Resource(
+        "admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", namespaced=False
+    ),
 }
 
 
@@ -85,6 +102,14 @@ class LiveKubeApi:
 
     def list_objects(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
         return self._list(kind, namespace, labels)[0]
+
+    def list_at(self, kind: str, namespace: str, version: str) -> tuple[list[KubeObject], str]:
+        """As `list_objects`, as of one revision of the whole cluster, and the version that they are of: the newest one
+        if `version` is empty, or forgotten by the server."""
+        try:
+            return self._list(kind, namespace, None, version=version)
+        except _Gone:
+            return self._list(kind, namespace, None)
 
     def watch(self, kind: str, *, since_version: str) -> Iterator[tuple[str, KubeObject]]:
         """As the port says. If the server has forgotten that version (410 Gone), every object is told as modified:
@@ -151,24 +176,43 @@ class LiveKubeApi:
         }
         self._write(f"evict {ref}", "POST", self._path(ref, "eviction"), _dry(dry_run), eviction)
 
+    def replace(self, obj: KubeObject) -> KubeObject:
+        """Put an object in the place of the one of its name, whole, whoever wrote that. Raises as `create`, NotFound."""
+        ref = ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace=obj["metadata"].get("namespace", ""))
+        return self._object(self._write(f"replace {ref}", "PUT", self._path(ref), {"fieldManager": "twin"}, obj))
+
+    def ask_pod(self, ref: ObjectRef, port: int, path: str, *, body: Any = None) -> str:
+        """An HTTP request to a pod's port, carried by the API server: GET, or POST with a body. Raises ApiError."""
+        address = _resource("Pod").path(ref.namespace, f"{ref.name}:{port}", f"proxy/{path.lstrip('/')}")
+        what = f"ask {ref} for {path}"
+        if body is None:
+            return str(self._read(what, address))
+        return str(self._write(what, "POST", address, {}, body))
+
     # One request
 
     def _path(self, ref: ObjectRef, sub: str = "") -> str:
         return _resource(ref.kind).path(ref.namespace, ref.name, sub)
 
-    def _list(self, kind: str, namespace: str, labels: Mapping[str, str] | None) -> tuple[list[KubeObject], str]:
-        """All pages, and the version of the whole. A list that grew too old while it was read begins again."""
+    def _list(
+        self, kind: str, namespace: str, labels: Mapping[str, str] | None, *, version: str = ""
+    ) -> tuple[list[KubeObject], str]:
+        """All pages, and the version of the whole. A list that grew too old while it was read begins again; one of a
+        stated version raises _Gone instead."""
         resource = _resource(kind)
         selector = ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items()))
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        exact = {"resourceVersion": version, "resourceVersionMatch": "Exact"} if version else {}
         found: list[KubeObject] = []
         token = ""
         while True:
             try:
                 page = self._read(
-                    f"list {kind}", resource.path(namespace), {**query, **({"continue": token} if token else {})}
+                    f"list {kind}", resource.path(namespace), {**query, **({"continue": token} if token else exact)}
                 )
             except _Gone:
+                if version:
+                    raise
                 found, token = [], ""
                 continue
             # Objects in a list come without their kind.

@@ -22,11 +22,12 @@ from pathlib import Path, PurePosixPath
 __all__ = ["write_image"]
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # as the OCI names processors
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def write_image(
     out: Path,
-    name: str,
+    names: Mapping[str, Mapping[str, str]],
     *,
     files: Mapping[str, Path],
     entrypoint: Sequence[str],
@@ -34,9 +35,10 @@ def write_image(
     folders: Sequence[str] = (),
     user: str = "",
 ) -> None:
-    """Write an image's archive, whole or not at all. Raises OSError.
+    """Write an archive, whole or not at all. Raises OSError.
 
-    `files`: path in the image -> file or folder to copy. `links`: path in the image -> what the link says.
+    `names`: NAME:TAG -> its environment. All share the one layer; those of one environment are one image. `files`: path
+    in the image -> file or folder to copy. `links`: path in the image -> what the link says.
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         layer = Path(scratch) / "layer.tar"
@@ -54,25 +56,34 @@ def write_image(
                 tar.add(source, path.lstrip("/"), filter=_anonymous)
         with layer.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        setting = {
-            "architecture": MACHINES.get(platform.machine(), platform.machine()),
-            "os": "linux",
-            "config": {
-                "Entrypoint": list(entrypoint),
-                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-                "User": user,
-            },
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        }
-        config = json.dumps(setting, sort_keys=True).encode()
-        config_name = f"{hashlib.sha256(config).hexdigest()}.json"
-        index = [{"Config": config_name, "RepoTags": [name], "Layers": [f"{digest}/layer.tar"]}]
+        configs: dict[str, bytes] = {}
+        index = []
+        for name, environment in sorted(names.items()):
+            config = _config(digest, {"PATH": PATH, **environment}, entrypoint, user)
+            config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+            configs[config_name] = config
+            index.append({"Config": config_name, "RepoTags": [name], "Layers": [f"{digest}/layer.tar"]})
         whole = Path(scratch) / "whole.tar"
         with tarfile.open(whole, "w", format=tarfile.GNU_FORMAT) as tar:
-            _add_bytes(tar, config_name, config)
+            for config_name, config in sorted(configs.items()):
+                _add_bytes(tar, config_name, config)
             tar.add(layer, f"{digest}/layer.tar", filter=_anonymous)
             _add_bytes(tar, "manifest.json", json.dumps(index).encode())
         os.replace(whole, out)
+
+
+def _config(layer: str, environment: Mapping[str, str], entrypoint: Sequence[str], user: str) -> bytes:
+    setting = {
+        "architecture": MACHINES.get(platform.machine(), platform.machine()),
+        "os": "linux",
+        "config": {
+            "Entrypoint": list(entrypoint),
+            "Env": [f"{name}={value}" for name, value in sorted(environment.items())],
+            "User": user,
+        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer}"]},
+    }
+    return json.dumps(setting, sort_keys=True).encode()
 
 
 def _add_folder(tar: tarfile.TarFile, path: PurePosixPath, made: set[PurePosixPath]) -> None:
@@ -110,7 +121,7 @@ def _main() -> None:
     parser.add_argument("--user", default="")
     said = parser.parse_args()
     write_image(
-        said.out, said.name, entrypoint=said.entrypoint, folders=said.folder, user=said.user,
+        said.out, {said.name: {}}, entrypoint=said.entrypoint, folders=said.folder, user=said.user,
         files={path: Path(source) for source, _, path in (one.partition("=") for one in said.files)},
         links={path: target for path, _, target in (one.partition("=") for one in said.link)},
     )  # fmt: skip

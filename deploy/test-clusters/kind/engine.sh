@@ -18,7 +18,8 @@ cat >"$folder/daemon.json" <<J
 {"runtimes": {"lean": {"path": "$lean"}}, "default-runtime": "lean", "storage-driver": "overlay2",
  "log-driver": "json-file", "log-opts": {"max-size": "20m"}}
 J
-exec unshare --mount --propagation private sh -c '
+# Whoever started it may be killed: it ends with them.
+exec setpriv --pdeathsig TERM unshare --mount --propagation private sh -c '
     umount /sys/fs/cgroup/memory 2>/dev/null || true
     exec dockerd --host "unix://$1/docker.sock" --config-file "$1/daemon.json" --data-root "$2" \
         --exec-root "$1/exec" --pidfile "$1/docker.pid" --bridge none

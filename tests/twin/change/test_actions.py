@@ -37,6 +37,7 @@ DOES: list[tuple[str, str, dict[str, Any], Mapping[str, Any], Reversibility, int
     ("scale", "shop/catalog", {"replicas": 9.0}, {"spec.minReplicas": 9, "spec.maxReplicas": 9}, R, 0),
     ("set_resources", "shop/cart", {"cpu_limit": 2.0}, {"resources.limits.cpu": "2"}, R, 3),
     ("set_resources", "shop/cart", {"memory_request": "64Mi"}, {"resources.requests.memory": "64Mi"}, R, 3),
+    ("set_image", "shop/cart", {"image": "cart:v3"}, {"image": "cart:v3"}, R, 3),
     ("set_env", "shop/cart", {"name": "LOG", "value": "debug"}, {"[name=LOG].value": "debug"}, R, 3),
     ("set_env", "shop/cart", {"name": "LOG"}, {"[name=LOG].value": None}, R, 3),
     ("cordon", "a-0", {}, {"spec.unschedulable": True}, R, 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin.change.catalogue import ActionType, Compiled, find_workload
+from twin.change.catalogue import ActionType, Compiled, find_workload, main_container
 from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
@@ -29,7 +29,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     ref, workload = find_workload(kube, action.target)
     revisions = {
         int(rs["metadata"]["annotations"][_REVISION]): rs["spec"]["template"]
-        for rs in kube.list_objects("ReplicaSet", ref.namespace, {"app": ref.name})
+        for rs in kube.list_objects("ReplicaSet", ref.namespace, workload["spec"]["selector"].get("matchLabels"))
         if any(owner["name"] == ref.name for owner in rs["metadata"].get("ownerReferences", ()))
     }
     current = int(workload["metadata"]["annotations"][_REVISION])
@@ -43,7 +43,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
             f"it has no {'such' if wanted is not None else 'earlier'} revision (now {current})",
             "see: kubectl rollout history",
         )
-    fields = _difference(ref.name, workload["spec"]["template"], revisions[older[-1]])
+    fields = _difference(main_container(workload), workload["spec"]["template"], revisions[older[-1]])
     step = PatchStep(
         ref=ref,
         fields=fields,
@@ -56,7 +56,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
 
 def _difference(container: str, now: Any, then: Any) -> dict[FieldPath, Any]:
     """What has to be set, or removed (None), to turn one pod template into the other."""
-    mine, old = now["spec"]["containers"][0], then["spec"]["containers"][0]
+    mine, old = (next(c for c in t["spec"]["containers"] if c["name"] == container) for t in (now, then))
     fields: dict[FieldPath, Any] = {}
     if mine["image"] != old["image"]:
         fields[container_path(container, "image")] = old["image"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin.change.catalogue import ActionType, Compiled, find_workload
+from twin.change.catalogue import ActionType, Compiled, find_workload, main_container
 from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
@@ -34,7 +34,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     name, value = str(action.parameters["name"]), action.parameters.get("value")
     step = PatchStep(
         ref=ref,
-        fields={container_path(ref.name, "env", f"[name={name}]", "value"): value},
+        fields={container_path(main_container(workload), "env", f"[name={name}]", "value"): value},
         terminates_pods=int(workload["spec"].get("replicas", 1)),
         rolls_out=True,
         summary=f"set {name} of {action.target}",

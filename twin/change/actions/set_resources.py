@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin.change.catalogue import ActionType, Compiled, find_workload
+from twin.change.catalogue import ActionType, Compiled, find_workload, main_container
 from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
@@ -36,7 +36,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
         text = str(action.parameters[name])
         if (parse_cores(text) if resource == "cpu" else parse_bytes(text)) <= 0:
             raise BadInput(f"cannot set {name} of {action.target}", f"{text} is no amount", "give more than 0")
-        fields[container_path(ref.name, "resources", f"{group}s", resource)] = text
+        fields[container_path(main_container(workload), "resources", f"{group}s", resource)] = text
     if not fields:
         raise BadInput(
             f"cannot set resources of {action.target}", "no figure is given", "add parameters: {memory_limit: 1Gi}"

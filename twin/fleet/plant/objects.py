@@ -219,10 +219,18 @@ def autoscaler_object(world: World, index: int) -> KubeObject:
             world, "HorizontalPodAutoscaler", service.namespace, service.name, int(state.service_version[index])
         ),
         "spec": {
-            "scaleTargetRef": {"kind": service.kind.value, "name": service.name},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": service.kind.value, "name": service.name},
             "minReplicas": int(state.autoscale_min[index]),
             "maxReplicas": int(state.autoscale_max[index]),
-            "metrics": [{"resource": {"name": "cpu", "target": {"averageUtilization": round(target * 100)}}}],
+            "metrics": [
+                {
+                    "type": "Resource",
+                    "resource": {
+                        "name": "cpu",
+                        "target": {"type": "Utilization", "averageUtilization": round(target * 100)},
+                    },
+                }
+            ],
         },
         "status": {"desiredReplicas": int(state.wanted[index])},
     }

@@ -94,7 +94,7 @@ func generate() {
 	var first LoadScript
 	readScript(&first)
 	take(&first)
-	control(metrics, func(raw []byte) error {
+	control(http.NewServeMux(), metrics, func(raw []byte) error {
 		var script LoadScript
 		if err := json.Unmarshal(raw, &script); err != nil {
 			return err

@@ -1,9 +1,10 @@
 // stand-in plays a service as the fleet model describes it, where the real one cannot run: it takes as long, calls whom
-// it calls, fails as it fails. One static program with three parts:
+// it calls, fails as it fails. One static program with these parts:
 //
 //	stand-in serve                a service: answers /op/NAME, /ready and /live, and shows its metrics on :9464/metrics
 //	stand-in load                 its users: requests at random moments, at a stated rate
 //	stand-in reach HOST:PORT…     tries to connect, and prints for each address whether it could
+//	stand-in rest                 does nothing, in a sidecar's place
 //
 // What it plays is said by a JSON document in /twin/script.json, and anew by POST :9464/script while it runs.
 package main
@@ -41,8 +42,10 @@ func main() {
 		generate()
 	case "reach":
 		reach(os.Args[2:])
+	case "rest":
+		untilTold()
 	default:
-		log.Fatalf("there is no part %q: serve, load or reach", part)
+		log.Fatalf("there is no part %q: serve, load, reach or rest", part)
 	}
 }
 
@@ -57,9 +60,8 @@ func readScript(into any) {
 	}
 }
 
-// control serves the metrics, and takes a new script.
-func control(metrics *registry, take func([]byte) error) {
-	mux := http.NewServeMux()
+// control serves the metrics, and takes a new script; beside whatever mux answers already.
+func control(mux *http.ServeMux, metrics *registry, take func([]byte) error) {
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) { metrics.write(w) })
 	mux.HandleFunc("/script", func(w http.ResponseWriter, r *http.Request) {
 		raw, err := io.ReadAll(io.LimitReader(r.Body, 4<<20))

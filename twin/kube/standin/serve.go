@@ -31,7 +31,10 @@ func serve() {
 	var script Script
 	readScript(&script)
 	s.take(&script)
-	control(s.metrics, func(raw []byte) error {
+	probes := http.NewServeMux()
+	probes.HandleFunc("/live", func(http.ResponseWriter, *http.Request) {})
+	probes.HandleFunc("/ready", s.ready)
+	control(probes, s.metrics, func(raw []byte) error {
 		var script Script
 		if err := json.Unmarshal(raw, &script); err != nil {
 			return err
@@ -42,8 +45,6 @@ func serve() {
 	go s.misbehave()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/op/", s.answer)
-	mux.HandleFunc("/live", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("/", s.ready)
 	for _, port := range script.Ports {
 		go func(port int) { log.Fatal(http.ListenAndServe(fmt.Sprintf(":%d", port), mux)) }(port)
 	}

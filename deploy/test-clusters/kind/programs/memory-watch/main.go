@@ -83,7 +83,9 @@ func heldBytes(pid string) (sum int64) {
 // tell publishes containerd's event of a container out of memory, as a protobuf Any.
 func tell(container string) {
 	event := append(field(1, []byte("containerd.events.TaskOOM")), field(2, field(1, []byte(container)))...)
-	publish := exec.Command("/usr/bin/containerd", "publish", "--topic", "/tasks/oom", "--namespace", "k8s.io")
+	publish := exec.Command(
+		"/usr/bin/containerd", "--address", "/run/containerd/containerd.sock", "publish", "--topic", "/tasks/oom", "--namespace", "k8s.io",
+	)
 	publish.Stdin = bytes.NewReader(event)
 	if said, err := publish.CombinedOutput(); err != nil {
 		fmt.Println("cannot tell containerd:", err, string(said))

@@ -112,7 +112,7 @@ func note(container, cgroup string, limit int64) {
 			cgroup = words[1]
 		}
 	}
-	if cgroup != "" {
+	if cgroup != "" && limit > 0 {
 		// Where nothing watches there is no folder, and nothing to leave.
 		_ = os.WriteFile(file, []byte(fmt.Sprintf("%d %s\n", limit, cgroup)), 0o644)
 	}

@@ -1,0 +1,248 @@
+"""Close a cluster towards everything outside, and see what it enforces before anything is believed of it.
+
+A network policy binds only where the CNI enforces it, and kind's does not everywhere. So the nodes themselves drop what
+pods send to anybody but pods, Services and the API server; a pod then tries to get out, beside two controls: the node,
+which can, and the cluster's own DNS, which the pod can reach.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
+
+from twin.kube.api import LiveKubeApi
+from twin.kube.kind import KindCluster
+from twin.kube.standins import CONTROL_PORT, IMAGE, script_object
+from twin.ports.plant import KubeObject
+from twin.spec.errors import ApiError, Conflict, Forbidden, Inconclusive, NotFound, TooManyRequests, TwinError
+from twin.spec.plan import ObjectRef
+
+__all__ = ["PROOFS", "close", "prove"]
+
+NAMESPACE: Final = "twin-proof"
+CHAIN: Final = "TWIN-EGRESS"
+API_PORT: Final = 6443
+PROOFS: Final = ("egress", "network_policy", "memory_limits", "disruption_budgets", "quotas")
+PATIENCE_S: Final = 30.0
+GONE_MAX_S: Final = 60.0
+POLICY_S: Final = 2.0  # A CNI that enforces policies has done so by then.
+HOG_LIMIT: Final = "48Mi"
+HOG_S: Final = 10.0  # It is beyond its limit after a quarter of a second.
+T = TypeVar("T")
+
+
+def close(api: LiveKubeApi, cluster: KindCluster) -> None:
+    """Let every node drop what its pods send outside. Raises TwinError, Inconclusive if it cannot be done."""
+    nodes = api.list_objects("Node")
+    ranges = [one for node in nodes for one in node["spec"].get("podCIDRs", ())]
+    addresses = [
+        one["address"] for node in nodes for one in node["status"]["addresses"] if one["type"] == "InternalIP"
+    ]
+    if not ranges or any(ipaddress.ip_network(one).version != 4 for one in ranges):
+        raise Inconclusive("the shadow cannot be closed", f"its pods' addresses are {ranges}", "use IPv4 only")
+    rules = [["-N", CHAIN], ["-F", CHAIN]]
+    rules += [["-A", CHAIN, "-d", one, "-j", "RETURN"] for one in ranges]
+    rules += [["-A", CHAIN, "-d", one, "-p", "tcp", "--dport", str(API_PORT), "-j", "RETURN"] for one in addresses]
+    rules += [["-A", CHAIN, "-j", "DROP"]]
+    for node in nodes:
+        own = node["spec"]["podCIDRs"][0]
+        for number, rule in enumerate([*rules, ["-I", "FORWARD", "1", "-s", own, "-j", CHAIN]]):
+            with suppress(*([TwinError] if number == 0 else [])):  # The chain may be there from before.
+                cluster.on_node(node["metadata"]["name"], ["iptables", *rule])
+
+
+def prove(api: LiveKubeApi, cluster: KindCluster) -> dict[str, bool]:
+    """Try each of PROOFS on the cluster, and say what it enforces. Raises Inconclusive if a trial cannot be made."""
+    _remove(api)
+    _create(api, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    try:
+        _create(api, script_object(NAMESPACE, "server", {"journeys": []}))
+        _create(api, script_object(NAMESPACE, "hog", _HOG))
+        _create(api, _pod("server", ["load"], ready=True))
+        _create(api, _pod("hog", ["serve"], limit=HOG_LIMIT))
+        _create(api, _budget())
+        address = _await("the trial's server is ready", lambda: _ready_address(api, "server"))
+        found: dict[str, bool] = {}
+        with _listener(cluster.gateway()) as outside:
+            _check_outside(cluster, outside)
+            dns = api.get(ObjectRef(kind="Service", name="kube-dns", namespace="kube-system"))["spec"]["clusterIP"]
+            server = f"{address}:{CONTROL_PORT}"
+            reached = _reach(api, "reach-open", [outside, f"{dns}:53", server])
+        if not (reached[f"{dns}:53"] and reached[server]):
+            raise Inconclusive("nothing can be said of the shadow's walls", "its pods reach nobody at all", "see its CNI")
+        found["egress"] = not reached[outside]
+        _create(api, _deny())
+        time.sleep(POLICY_S)
+        found["network_policy"] = not _reach(api, "reach-denied", [server])[server]
+        give_up_s = time.monotonic() + HOG_S
+        found["memory_limits"] = _await("the hog ends", lambda: _hog_end(api, give_up_s)) == "OOMKilled"
+        found["disruption_budgets"] = _refuses(
+            lambda: api.evict(ObjectRef(kind="Pod", name="server", namespace=NAMESPACE)), TooManyRequests
+        )
+        _create(api, _quota())
+        quota = ObjectRef(kind="ResourceQuota", name="none", namespace=NAMESPACE)
+        _await("the quota is counted", lambda: api.get(quota).get("status", {}).get("hard"))
+        found["quotas"] = _refuses(lambda: api.create(script_object(NAMESPACE, "one-too-many", {})), Forbidden)
+        return found
+    finally:
+        _remove(api, wait=False)
+
+
+_HOG: Final[Mapping[str, Any]] = {
+    "service": "twin-proof/hog", "operations": {}, "stations": {}, "start_s": 0.0, "ports": [],
+    "behaviours": [{"speed": 1.0, "leak_bytes_per_s": 200 * 2**20}],
+}  # fmt: skip
+
+
+def _pod(name: str, args: Sequence[str], *, ready: bool = False, limit: str = "") -> KubeObject:
+    container: dict[str, Any] = {"name": "trial", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": list(args)}
+    spec: dict[str, Any] = {"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 0}
+    if args[0] in ("load", "serve"):
+        container["volumeMounts"] = [{"name": "script", "mountPath": "/twin"}]
+        spec["volumes"] = [{"name": "script", "configMap": {"name": f"twin-script-{name}"}}]
+    if ready:
+        container["readinessProbe"] = {"httpGet": {"path": "/metrics", "port": CONTROL_PORT}, "periodSeconds": 1}
+    if limit:
+        container["resources"] = {"limits": {"memory": limit}}
+    return {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}}, "spec": spec,
+    }  # fmt: skip
+
+
+def _budget() -> KubeObject:
+    return {
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "server", "namespace": NAMESPACE},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "server"}}},
+    }  # fmt: skip
+
+
+def _deny() -> KubeObject:
+    return {
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "server", "namespace": NAMESPACE},
+        "spec": {"podSelector": {"matchLabels": {"app": "server"}}, "policyTypes": ["Ingress"]},
+    }  # fmt: skip
+
+
+def _quota() -> KubeObject:
+    return {
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": NAMESPACE},
+        "spec": {"hard": {"count/configmaps": "0"}},
+    }  # fmt: skip
+
+
+def _create(api: LiveKubeApi, obj: KubeObject) -> None:
+    """A namespace's service account comes a moment after it: until then its pods are refused."""
+
+    def made() -> bool:
+        try:
+            api.create(obj)
+        except Conflict:
+            return True
+        except Forbidden as error:
+            if "serviceaccount" in str(error):
+                return False
+            raise
+        return True
+
+    _await(f"{obj['kind']} {obj['metadata']['name']} can be made", made)
+
+
+def _remove(api: LiveKubeApi, *, wait: bool = True) -> None:
+    try:
+        api.delete(ObjectRef(kind="Namespace", name=NAMESPACE))
+    except (NotFound, Conflict):
+        pass
+    if wait:
+        _await("the last trial is gone", lambda: not _exists(api, ObjectRef(kind="Namespace", name=NAMESPACE)), GONE_MAX_S)
+
+
+def _exists(api: LiveKubeApi, ref: ObjectRef) -> bool:
+    try:
+        api.get(ref)
+    except NotFound:
+        return False
+    return True
+
+
+def _await(what: str, found: Callable[[], T], max_s: float = PATIENCE_S) -> T:
+    end_s = time.monotonic() + max_s
+    while not (got := found()):
+        if time.monotonic() > end_s:
+            raise Inconclusive("the shadow's walls cannot be tried", f"waited {max_s:g} s in vain until {what}", "see: kubectl")
+        time.sleep(0.2)
+    return got
+
+
+def _ready_address(api: LiveKubeApi, name: str) -> str:
+    status = api.get(ObjectRef(kind="Pod", name=name, namespace=NAMESPACE)).get("status", {})
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+    return str(status.get("podIP", "")) if ready else ""
+
+
+def _hog_end(api: LiveKubeApi, give_up_s: float) -> str:
+    """Why the hog ended; "went on" if it has run for long enough to be far beyond its limit."""
+    status = api.get(ObjectRef(kind="Pod", name="hog", namespace=NAMESPACE)).get("status", {})
+    for one in status.get("containerStatuses", ()):
+        if ended := one["state"].get("terminated"):
+            return str(ended.get("reason", "unknown"))
+    return "went on" if time.monotonic() > give_up_s else ""
+
+
+def _reach(api: LiveKubeApi, name: str, addresses: Sequence[str]) -> dict[str, bool]:
+    """Whether a pod can connect to each address."""
+    _create(api, _pod(name, ["reach", *addresses]))
+    ref = ObjectRef(kind="Pod", name=name, namespace=NAMESPACE)
+    _await(f"{name} has ended", lambda: api.get(ref).get("status", {}).get("phase") in ("Succeeded", "Failed"))
+    said = dict(line.split() for line in api.logs(ref) if len(line.split()) == 2)
+    if set(said) != set(addresses):
+        raise Inconclusive("the shadow's walls cannot be tried", f"{name} says {said}", "see: kubectl logs")
+    return {address: said[address] == "true" for address in addresses}
+
+
+def _refuses(write: Callable[[], object], refusal: type[ApiError]) -> bool:
+    try:
+        write()
+    except refusal:
+        return True
+    return False
+
+
+@contextmanager
+def _listener(host: str) -> Iterator[str]:
+    """Somebody outside: a port of this machine on the network of the nodes. Raises Inconclusive."""
+    try:
+        server = socket.create_server((host, 0))
+    except OSError as error:
+        raise Inconclusive(
+            "the shadow's walls cannot be tried", f"nobody can listen outside, at {host}: {error}", "see: docker network ls"
+        ) from error
+
+    def answer() -> None:
+        with suppress(OSError):  # Closed in the end.
+            while True:
+                server.accept()[0].close()
+
+    with server:
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"{host}:{server.getsockname()[1]}"
+
+
+def _check_outside(cluster: KindCluster, outside: str) -> None:
+    """The node reaches it: that the pod does not is the walls' doing."""
+    host, _, port = outside.rpartition(":")
+    try:
+        cluster.on_node(cluster.nodes()[0], ["timeout", "3", "bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}"])
+    except TwinError as error:
+        raise Inconclusive(
+            "the shadow's walls cannot be tried", f"the node itself cannot reach {outside}: {json.dumps(str(error))}",
+            "see the machine's firewall",
+        ) from error  # fmt: skip

@@ -1,0 +1,440 @@
+"""A shadow cluster: loaded with a snapshot of production played by stand-ins, closed towards everything outside.
+
+Nothing is loaded into a cluster that has not been seen to be closed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from twin.kube.api import LiveKubeApi
+from twin.kube.kind import KindCluster
+from twin.kube.snapshot import Snapshot
+from twin.kube.standins import (
+    CONTROL_PORT,
+    LOAD,
+    NAMESPACE,
+    SCRIPTS,
+    addresses_of,
+    build_program,
+    dress,
+    images_of,
+    load_objects,
+    load_script,
+    scaled,
+    script_of,
+    write_images,
+)
+from twin.ports.plant import KubeObject
+from twin.ports.shadow import Conduct, UserCount
+from twin.spec.errors import ApiError, BadInput, Conflict, Inconclusive, NotFound
+from twin.spec.fleet import Fleet, Service
+from twin.spec.ids import JourneyName, ServiceId
+from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
+from twin.spec.program import Call, Work, calls_of
+from twin.spec.receipt import EvidenceLevel
+from twin.spec.units import parse_bytes, parse_cores
+
+__all__ = ["KubeShadow", "Loaded", "wait_until"]
+
+READY_MAX_S: Final = 120.0
+GONE_MAX_S: Final = 60.0
+POLL_S: Final = 0.25
+CPU_SHARE: Final = 0.4  # of the machine's cores that users may keep busy in calm times
+CALL_COST_S: Final = 0.0008  # processor time of one call between two stand-ins, beside its work; measured
+ROOM_SHARE: Final = 0.7  # of the nodes' room that workloads ask for, so that a roll-out's surge finds some
+WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
+MANAGED: Final = "twin.dev/shadow"  # label of namespaces that we may take away again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """`room` and `share`: what requests and users' rates were multiplied by."""
+
+    snapshot: Snapshot
+    fleet: Fleet
+    objects: tuple[KubeObject, ...]
+    addresses: Mapping[str, str]
+    room: float
+    share: float
+
+
+@dataclass(slots=True)
+class _Mischief:
+    """What misbehaves now."""
+
+    conducts: dict[ServiceId, tuple[Conduct, ...]] = field(default_factory=dict)
+    held: dict[ServiceId, dict[str, int]] = field(default_factory=dict)
+    delays: dict[ServiceId, dict[str, float]] = field(default_factory=dict)
+    factors: dict[JourneyName, float] = field(default_factory=dict)
+
+
+class KubeShadow:
+    """Implements Shadow on a kind cluster, or on any cluster by its API."""
+
+    def __init__(
+        self,
+        name: str,
+        api: LiveKubeApi,
+        *,
+        cluster: KindCluster | None,
+        enforces: Mapping[str, bool],
+        cache: Path,
+    ) -> None:
+        self._name = name
+        self._api = api
+        self._cluster = cluster
+        self._enforces = dict(enforces)
+        self._cache = cache
+        self._loaded: Loaded | None = None
+        self._mischief = _Mischief()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def level(self) -> EvidenceLevel:
+        return EvidenceLevel.STAND_INS
+
+    @property
+    def kube(self) -> LiveKubeApi:
+        return self._api
+
+    @property
+    def enforces(self) -> Mapping[str, bool]:
+        return self._enforces
+
+    @property
+    def loaded(self) -> Loaded:
+        """Raises BadInput if nothing is."""
+        if self._loaded is None:
+            raise BadInput(f"shadow {self._name} is empty", "nothing was loaded into it", "twin shadow load")
+        return self._loaded
+
+    def load_snapshot(self, snapshot: Snapshot, fleet: Fleet) -> Loaded:
+        """Take away what was loaded before, load this, and wait until it is ready.
+
+        Raises Inconclusive if the shadow is not closed or does not get ready; ComponentMissing; ApiError.
+        """
+        if not self._enforces.get("egress", False):
+            raise Inconclusive(
+                f"shadow {self._name} is not closed", "its pods were not seen to be kept from outside",
+                "make it anew: twin shadow down; twin shadow up",
+            )  # fmt: skip
+        self.clear()
+        room = min(self._room(snapshot), 1.0)
+        share = min(CPU_SHARE * self._cores() / max(demand_cores(fleet), 1e-9), 1.0)
+        addresses = addresses_of(snapshot)
+        self._load_images(images_of(snapshot))
+        objects = [
+            *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {MANAGED: "true"}}}
+              for name in snapshot.namespaces),
+            *dress(snapshot, fleet, room=room),
+            *load_objects(load_script(fleet, addresses, share=share)),
+        ]  # fmt: skip
+        self._loaded = Loaded(
+            snapshot=snapshot, fleet=fleet, objects=tuple(objects), addresses=addresses, room=room, share=share
+        )
+        self._teach({obj["kind"] for obj in objects})
+        for obj in objects:
+            self._put(obj)
+        self._await_ready()
+        return self._loaded
+
+    def clear(self) -> None:
+        """Take away what was loaded. Raises Inconclusive if it does not go."""
+        names = [
+            one["metadata"]["name"]
+            for one in self._api.list_objects("Namespace")
+            if one["metadata"]["labels"].get(MANAGED) or one["metadata"]["name"] == NAMESPACE
+        ]
+        for name in names:
+            self._api.delete(ObjectRef(kind="Namespace", name=name))
+        wait_until(
+            "what was loaded before is gone",
+            lambda: not {one["metadata"]["name"] for one in self._api.list_objects("Namespace")} & set(names),
+            max_s=GONE_MAX_S,
+        )
+        self._loaded = None
+        self._mischief = _Mischief()
+
+    # Shadow
+
+    def reset(self) -> None:
+        self._mischief = _Mischief()
+        for obj in self.loaded.objects:
+            if obj["kind"] in (*WORKLOADS, "ConfigMap", "PodDisruptionBudget", "ResourceQuota", "HTTPRoute",
+                               "HorizontalPodAutoscaler"):  # fmt: skip
+                self._put(obj)
+        for node in self._api.list_objects("Node"):
+            if node["spec"].get("unschedulable"):
+                self._api.patch(ObjectRef(kind="Node", name=node["metadata"]["name"]), {("spec", "unschedulable"): None})
+        self._tell_all()
+        self._await_ready()
+
+    def fit(self, plan: Plan) -> Plan:
+        return replace(plan, steps=tuple(_fitted(step, self.loaded.room) for step in plan.steps))
+
+    def conduct(self, service: ServiceId, conducts: Sequence[Conduct]) -> None:
+        self._mischief.conducts[service] = tuple(conducts)
+        self._tell(service)
+
+    def hold(self, service: ServiceId, station: str, slots: int) -> None:
+        self._mischief.held.setdefault(service, {})[station] = slots
+        self._tell(service)
+
+    def load(self, journey: JourneyName, factor: float) -> None:
+        self._mischief.factors[journey] = factor
+        self._tell_users()
+
+    def delay(self, caller: ServiceId, callee: ServiceId, delay_s: float) -> None:
+        self._mischief.delays.setdefault(caller, {})[callee] = delay_s
+        self._tell(caller)
+
+    def users(self) -> Mapping[JourneyName, UserCount]:
+        pods = self._api.list_objects("Pod", NAMESPACE, {"app": LOAD})
+        came: dict[str, float] = {}
+        bad: dict[str, float] = {}
+        for pod in pods:
+            ref = ObjectRef(kind="Pod", name=pod["metadata"]["name"], namespace=NAMESPACE)
+            for line in self._api.ask_pod(ref, CONTROL_PORT, "metrics").splitlines():
+                if line.startswith("twin_users_total{"):
+                    labels, _, value = line.removeprefix("twin_users_total{").partition("} ")
+                    said = dict(part.split("=", 1) for part in labels.replace('"', "").split(","))
+                    journey = said["caller_operation"]
+                    came[journey] = came.get(journey, 0.0) + float(value)
+                    bad[journey] = bad.get(journey, 0.0) + float(value) * (said["outcome"] != "ok")
+        return {JourneyName(name): UserCount(came=came[name], let_down=bad[name]) for name in sorted(came)}
+
+    def events(self) -> Sequence[KubeObject]:
+        found = [one for name in self.loaded.snapshot.namespaces for one in self._api.list_objects("Event", name)]
+        return sorted(found, key=lambda one: (one.get("lastTimestamp") or one.get("eventTime") or "", one["metadata"]["name"]))
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, duration_s: float) -> None:
+        time.sleep(duration_s)
+
+    # Scripts
+
+    def _script(self, service: Service) -> dict[str, Any]:
+        mischief = self._mischief
+        conducts = [
+            {
+                "image": one.image or "", "env": list(one.env or ()), "error_ratio": one.error_ratio, "speed": one.speed,
+                "crash_after_s": one.crash_after_s, "leak_bytes_per_s": one.leak_bytes_per_s,
+                "never_ready": one.never_ready,
+            }
+            for one in mischief.conducts.get(service.id, ())
+        ]  # fmt: skip
+        return script_of(
+            service, self.loaded.addresses, behaviours=conducts, held=mischief.held.get(service.id, {}),
+            delays=mischief.delays.get(service.id, {}),
+        )  # fmt: skip
+
+    def _tell(self, service_id: ServiceId) -> None:
+        """The new script, for pods to come and for those that are there."""
+        try:
+            service = self.loaded.fleet.service(service_id)
+        except KeyError as error:
+            raise BadInput(f"the shadow plays no {service_id}", "the twin does not know it", "observe it again") from error
+        self._write_script(service.namespace, service.name, self._script(service))
+
+    def _tell_users(self) -> None:
+        loaded = self.loaded
+        factors = {str(name): factor for name, factor in self._mischief.factors.items()}
+        self._write_script(
+            NAMESPACE, LOAD, load_script(loaded.fleet, loaded.addresses, share=loaded.share, factors=factors)
+        )
+
+    def _tell_all(self) -> None:
+        played = {f"{o['metadata']['namespace']}/{o['metadata']['name']}" for o in self.loaded.objects if o["kind"] in WORKLOADS}
+        for service in self.loaded.fleet.services:
+            if service.id in played:
+                self._tell(service.id)
+        self._tell_users()
+
+    def _write_script(self, namespace: str, name: str, script: Any) -> None:
+        ref = ObjectRef(kind="ConfigMap", name=f"{SCRIPTS}-{name}", namespace=namespace)
+        text = json.dumps(script, sort_keys=True)
+        self._api.patch(ref, {("data", "script.json"): text})
+        kinds = ("Deployment",) if namespace == NAMESPACE else WORKLOADS
+        for pod in self._pods_of(namespace, name, kinds):
+            # A pod that is not there yet, or not any more, reads the ConfigMap when it starts.
+            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp"):
+                try:
+                    self._api.ask_pod(
+                        ObjectRef(kind="Pod", name=pod["metadata"]["name"], namespace=namespace), CONTROL_PORT, "script",
+                        body=script,
+                    )  # fmt: skip
+                except ApiError:
+                    continue
+
+    def _pods_of(self, namespace: str, name: str, kinds: Sequence[str]) -> list[KubeObject]:
+        for kind in kinds:
+            try:
+                workload = self._api.get(ObjectRef(kind=kind, name=name, namespace=namespace))
+            except NotFound:
+                continue
+            return self._api.list_objects("Pod", namespace, workload["spec"]["selector"].get("matchLabels", {}))
+        return []
+
+    # Loading
+
+    def _load_images(self, names: Sequence[str]) -> None:
+        if self._cluster is None:
+            return  # Such a cluster pulls its images; see docs/LIMITS.md.
+        program = build_program(self._cache)
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "stand-ins.tar"
+            write_images(program, names, archive)
+            self._cluster.load_images(archive)
+
+    def _teach(self, kinds: set[str]) -> None:
+        """Let the cluster know kinds of objects that the snapshot has and Kubernetes lacks: any content, no behaviour."""
+        if "HTTPRoute" not in kinds:
+            return
+        try:
+            self._api.list_objects("HTTPRoute")
+        except NotFound:
+            self._api.create(_ROUTE_DEFINITION)
+
+        def known() -> bool:
+            try:
+                self._api.list_objects("HTTPRoute")
+            except NotFound:
+                return False
+            return True
+
+        wait_until("the cluster knows routes", known, max_s=GONE_MAX_S)
+
+    def _put(self, obj: KubeObject) -> None:
+        try:
+            self._api.create(obj)
+        except Conflict:
+            self._api.replace(obj)
+
+    def _await_ready(self) -> None:
+        namespaces = (*self.loaded.snapshot.namespaces, NAMESPACE)
+
+        def missing() -> list[str]:
+            found = [o for name in namespaces for kind in WORKLOADS for o in self._api.list_objects(kind, name)]
+            return [f"{o['metadata']['namespace']}/{o['metadata']['name']}" for o in found if not _settled(o)]
+
+        waiting: list[str] = []
+
+        def ready() -> bool:
+            waiting[:] = missing()
+            return not waiting
+
+        wait_until("every stand-in is ready", ready, max_s=READY_MAX_S, why=lambda: f"not ready: {', '.join(waiting[:5])}")
+
+    def _cores(self) -> float:
+        return sum(parse_cores(node["status"]["allocatable"]["cpu"]) for node in self._api.list_objects("Node"))
+
+    def _room(self, snapshot: Snapshot) -> float:
+        """What requests have to be multiplied by so that all pods fit with some room to spare."""
+        nodes = self._api.list_objects("Node")
+        factors = [1.0]
+        for resource, read in (("cpu", parse_cores), ("memory", parse_bytes)):
+            have = sum(float(read(node["status"]["allocatable"][resource])) for node in nodes)
+            wanted = 0.0
+            for kind in WORKLOADS:
+                for obj in snapshot.of(kind):
+                    for container in obj["spec"]["template"]["spec"]["containers"]:
+                        resources = container.get("resources", {})
+                        asked = {**resources.get("limits", {}), **resources.get("requests", {})}.get(resource, "0")
+                        wanted += float(read(str(asked))) * obj["spec"].get("replicas", 1)
+            if wanted > 0.0:
+                factors.append(ROOM_SHARE * have / wanted)
+        return min(factors)
+
+
+def demand_cores(fleet: Fleet) -> float:
+    """Processor time a second that a fleet's users cause when all is well, over all stand-ins."""
+    operations = {f"{service.id}:{operation.name}": operation for service in fleet.services for operation in service.operations}
+    rates = dict.fromkeys(operations, 0.0)
+
+    def visit(target: str, rate: float, depth: int) -> None:
+        if target not in operations or depth > 20 or rate < 1e-6:
+            return
+        rates[target] += rate
+        for call in calls_of(operations[target].steps):
+            visit(str(call.target), rate * call.probability, depth + 1)
+
+    for journey in fleet.journeys:
+        visit(str(journey.target), journey.rate_rps, 0)
+    return sum(rates[name] * (_work_s(operations[name].steps) + CALL_COST_S) for name in sorted(operations))
+
+
+def _work_s(steps: Sequence[Any]) -> float:
+    total = 0.0
+    for step in steps:
+        if isinstance(step, Work):
+            total += step.mean_s if step.station == "cpu" else 0.0
+        elif not isinstance(step, Call):
+            total += _work_s(getattr(step, "body", ()) or getattr(step, "miss", ()))
+    return total
+
+
+def wait_until(what: str, holds: Callable[[], bool], *, max_s: float, why: Callable[[], str] = lambda: "") -> None:
+    """Poll until it holds. Raises Inconclusive after `max_s`."""
+    end_s = time.monotonic() + max_s
+    while not holds():
+        if time.monotonic() > end_s:
+            raise Inconclusive(f"waited in vain until {what}", why() or f"not so after {max_s:g} s", "twin shadow status")
+        time.sleep(POLL_S)
+
+
+def _settled(obj: KubeObject) -> bool:
+    status, spec = obj.get("status", {}), obj["spec"]
+    if status.get("observedGeneration", 0) < obj["metadata"].get("generation", 0):
+        return False
+    if obj["kind"] == "DaemonSet":
+        return bool(status.get("numberReady", 0) >= status.get("desiredNumberScheduled", math.inf))
+    wanted = spec.get("replicas", 1)
+    counted = [status.get(name, 0) for name in ("readyReplicas", "updatedReplicas", "replicas")]
+    return counted == [wanted] * 3 or wanted == 0
+
+
+def _fitted(step: PlanStep, room: float) -> PlanStep:
+    if not isinstance(step, PatchStep):
+        return step
+    fields = {
+        path: scaled(path[-1], value, room) if value is not None and "requests" in path else value
+        for path, value in step.fields.items()
+    }
+    return replace(step, fields=fields)
+
+
+_ROUTE_DEFINITION: Final[KubeObject] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {
+        "name": "httproutes.gateway.networking.k8s.io",
+        # The API server wants to know who approved a definition in a *.k8s.io group; ours is for a test cluster only.
+        "annotations": {"api-approved.kubernetes.io": "unapproved, a shadow's own"},
+    },
+    "spec": {
+        "group": "gateway.networking.k8s.io",
+        "names": {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
