@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from twin.change.apply import Undo, apply_step, prepare_undo
 from twin.ports.plant import KubeObject, Plant
@@ -17,11 +16,16 @@ from twin.spec.errors import Inconclusive
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
 
-__all__ = ["Apply", "Hold", "Move", "Resume", "WaitCanary", "WaitRollout", "Watch", "make_move", "moves_of"]
+__all__ = ["Apply", "Hold", "Move", "Patience", "Resume", "WaitCanary", "WaitRollout", "Watch", "make_move", "moves_of"]
 
-POLL_S: Final = 5.0
-CANARY_PATIENCE_S: Final = 180.0
-ROLLOUT_PATIENCE_S: Final = 900.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a wait may take, and how often it looks."""
+
+    canary_s: float = 180.0
+    rollout_s: float = 900.0
+    poll_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,7 @@ def make_move(
     manager: str = "twin",
     before_write: Callable[[Undo], None] = lambda _: None,
     while_waiting: Callable[[], None] = lambda: None,
+    patience: Patience = Patience(),
 ) -> Undo | None:
     """Make one move, waiting on the plant's clock where it says so. Returns what undoing a write needs;
     `before_write` is told of it first, so that a journal has it before anything happens. `while_waiting` is
@@ -120,27 +125,38 @@ def make_move(
             plant.kube.patch(ref, {("spec", "paused"): isinstance(move, Hold)}, field_manager=manager)
         case WaitCanary(ref=ref, pods=pods):
             _wait(
-                plant, ref, CANARY_PATIENCE_S, while_waiting,
-                lambda obj: obj["status"].get("updatedReplicas", 0) >= pods,
+                plant, ref, patience.canary_s, patience.poll_s, while_waiting,
+                lambda obj: _is_current(obj) and obj["status"].get("updatedReplicas", 0) >= pods,
             )  # fmt: skip
         case WaitRollout(ref=ref):
-            _wait(plant, ref, ROLLOUT_PATIENCE_S, while_waiting, _rolled_out)
+            _wait(plant, ref, patience.rollout_s, patience.poll_s, while_waiting, _rolled_out)
         case Watch(duration_s=duration_s):
             plant.clock.sleep(duration_s)
     return None
 
 
+def _is_current(obj: KubeObject) -> bool:
+    """A status that was written before the spec says nothing of it. A World's is of now, and has no generation."""
+    return bool(obj["status"].get("observedGeneration", 0) >= obj["metadata"].get("generation", 0))
+
+
 def _rolled_out(obj: KubeObject) -> bool:
     wanted, status = obj["spec"].get("replicas", 1), obj["status"]
     return bool(
-        status.get("updatedReplicas", 0) >= wanted
+        _is_current(obj)
+        and status.get("updatedReplicas", 0) >= wanted
         and status.get("readyReplicas", 0) >= wanted
         and status.get("replicas", 0) <= wanted
     )
 
 
 def _wait(
-    plant: Plant, ref: ObjectRef, patience_s: float, look: Callable[[], None], done: Callable[[KubeObject], bool]
+    plant: Plant,
+    ref: ObjectRef,
+    patience_s: float,
+    poll_s: float,
+    look: Callable[[], None],
+    done: Callable[[KubeObject], bool],
 ) -> None:
     waited_s = 0.0
     look()
@@ -149,6 +165,6 @@ def _wait(
             raise Inconclusive(
                 f"{ref} does not get there", f"after {patience_s:g} s its roll-out is not done", "look at its pods"
             )
-        plant.clock.sleep(POLL_S)
-        waited_s += POLL_S
+        plant.clock.sleep(poll_s)
+        waited_s += poll_s
         look()

@@ -12,6 +12,7 @@ __all__ = [
     "ensure_gate_key",
     "home",
     "journal_path",
+    "keep_evidence",
     "key_file",
     "keys_folder",
     "program",
@@ -61,6 +62,19 @@ def stop_command(folder: Path) -> str:
     if folder.resolve() == (Path.home() / ".twin").resolve():
         return "twin takeover"
     return f"twin takeover --home {shlex.quote(str(folder.resolve()))}"
+
+
+def keep_evidence(seen: object) -> Path:
+    """Keep what a stage saw under its digest, which its receipt names."""
+    import json
+
+    from twin.spec.atomic import replace_file
+    from twin.spec.canonical import digest, plain
+
+    data = plain(seen)
+    path = home() / "evidence" / f"{digest(data)}.json"
+    replace_file(path, (json.dumps(data, sort_keys=True, indent=1) + "\n").encode())
+    return path
 
 
 def ensure_gate_key() -> Path:

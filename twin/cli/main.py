@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "promotions": ("promotions", "List, show, abort or undo promotions."),
     "takeover": ("takeover", "Stop the agent and every promotion, at once."),
     "break-glass": ("break_glass", "A named human writes without a receipt, for minutes, journalled."),
+    "shadow": ("shadow", "Make, load and look at clusters that play production."),
     "chaos": ("chaos", "List faults; run Chaos Toolkit experiments on a World."),
     "policy": ("policy", "Ask policy about a call; test the rules."),
     "bench": ("bench", "Scenario benchmarks: is the agent safe, and how fast."),

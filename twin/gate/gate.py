@@ -23,18 +23,21 @@ from twin.change.compile import compile_change
 from twin.change.questions import policy_questions
 from twin.fit.reproduce import Reproduction, Scene, reproduce, set_scene
 from twin.fleet.world import World
+from twin.gate.admission import try_admission
 from twin.gate.judge import Judgement, judge
 from twin.gate.rehearsal import HORIZON_S, rehearse, user_journeys
 from twin.gate.rivals import rivals_of
 from twin.gate.shadow import rehearse_mechanics
+from twin.gate.trial import Trial, try_on_shadow
 from twin.ports.plant import Plant
 from twin.ports.services import Judged, Verification, VerifyRequest
+from twin.ports.shadow import Shadow
 from twin.spec.change import Change, Reversibility
 from twin.spec.errors import NotFound, TwinError
-from twin.spec.fault import FaultType, fault_text
+from twin.spec.fault import Fault, FaultType, fault_text
 from twin.spec.fleet import Fleet
 from twin.spec.plan import Plan, workload_ref
-from twin.spec.receipt import BaseObject, base_digest
+from twin.spec.receipt import BaseObject, EvidenceLevel, base_digest
 from twin.spec.verdict import Outcome, Prediction, StageName, StageResult, StageVerdict, Suspect, Verdict
 
 __all__ = ["Evidence", "Gate", "Issuer", "Progress", "Settings"]
@@ -66,12 +69,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a receipt is made from."""
+    """What a receipt is made from. `level`: the best that a stage which passed stands for."""
 
     change: Change
     plan: Plan
     verdict: Verdict
     scene: Scene | None
+    level: EvidenceLevel = EvidenceLevel.SIMULATED
 
 
 Issuer = Callable[[Evidence], Mapping[str, Any]]
@@ -94,6 +98,7 @@ class _Candidate:
     outcome: Outcome | None = None
     judgement: Judgement | None = None
     decisive: StageResult | None = None  # the stage that made the outcome what it is
+    level: EvidenceLevel = EvidenceLevel.SIMULATED
 
 
 class Gate:
@@ -108,14 +113,19 @@ class Gate:
         settings: Settings = Settings(),
         issue: Issuer | None = None,
         progress: Progress | None = None,
+        shadow: Shadow | None = None,
     ) -> None:
+        """`shadow`: a real cluster, loaded with this production and this twin, for stages 5 and 6; without one, stage 6
+        is played on a simulated cluster."""
         self._twin = twin
         self._production = production
         self._policy = policy
         self._settings = settings
         self._issue = issue
         self._progress = progress
+        self._shadow = shadow
         self.last_reproduction: Reproduction | None = None
+        self.last_trial: Trial | None = None
 
     def fault_types(self) -> Sequence[FaultType]:
         return fault_types()
@@ -148,8 +158,11 @@ class Gate:
             receipt = None
             if self._issue is not None and candidate.plan is not None and verdict.outcome.promotable:
                 receipt = self._issue(
-                    Evidence(change=candidate.change, plan=candidate.plan, verdict=verdict, scene=scene)
-                )
+                    Evidence(
+                        change=candidate.change, plan=candidate.plan, verdict=verdict, scene=scene,
+                        level=candidate.level,
+                    )
+                )  # fmt: skip
             judged.append(Judged(change=candidate.change, verdict=verdict, receipt=receipt))
         cost_s = MODELLED_FIT_S * len(suspects) + MODELLED_CANDIDATE_S * len(open_ones) * self._settings.fleet
         return Verification(suspects=suspects, judged=tuple(judged), modelled_s=cost_s)
@@ -246,11 +259,48 @@ class Gate:
             self._play(scene, situation, tried, _replications(seed, count), role=role, reproduced=reproduced)
             if rank == 0:
                 best = situation
-                self._try_mechanics(situation, candidates)
+                if self._shadow is None:
+                    self._try_mechanics(situation, candidates)
         effective = [candidate for candidate in candidates if candidate.outcome is Outcome.EFFECTIVE]
         if effective and best is not None:
             fresh = _replications(seed + FRESH_FROM, self._settings.replications)
             self._play(scene, best, effective, fresh, role=_Role.FRESH, reproduced=True)
+        if self._shadow is not None:
+            self._try_cluster(self._shadow, reproduction.best.fault, candidates)
+
+    def _try_cluster(self, shadow: Shadow, fault: Fault | None, candidates: Sequence[_Candidate]) -> None:
+        """Stages 5 and 6 on real clusters, for what may still go on: the dearest come last."""
+        live = self._production.live is not False
+        for candidate in candidates:
+            plan = candidate.plan
+            if plan is None or candidate.outcome is None or not candidate.outcome.promotable:
+                continue
+            if self._progress is not None:
+                self._progress.stage(f"trying it on shadow {shadow.name}", 2)
+            started = time.perf_counter()
+            if live:
+                admitted = try_admission(self._production.kube, plan, where="production, dry run")
+            else:
+                admitted = try_admission(shadow.kube, shadow.fit(plan), where=f"shadow {shadow.name}")
+            self._settle_stage(candidate, admitted, started=started, level=EvidenceLevel.CONTROL_PLANE)
+            self._advance()
+            if candidate.outcome.promotable:
+                started = time.perf_counter()
+                seen, self.last_trial = try_on_shadow(shadow, self._twin, plan, fault)
+                self._settle_stage(candidate, seen, started=started, level=shadow.level)
+            self._advance()
+
+    def _settle_stage(
+        self, candidate: _Candidate, result: StageResult, *, started: float, level: EvidenceLevel
+    ) -> None:
+        result = replace(result, wall_s=time.perf_counter() - started)
+        candidate.stages.append(result)
+        if result.verdict is StageVerdict.PASS:
+            candidate.level = level
+        else:
+            failed = result.verdict is StageVerdict.FAIL
+            candidate.outcome = Outcome.REJECTED if failed else Outcome.INCONCLUSIVE
+            candidate.decisive = result
 
     def _play(
         self,

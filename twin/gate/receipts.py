@@ -24,7 +24,6 @@ from twin.spec.receipt import (
     Calibration,
     EnvelopeCurve,
     EnvelopePoint,
-    EvidenceLevel,
     Receipt,
     base_digest,
 )
@@ -78,7 +77,7 @@ def receipt_issuer(
             stages=verdict.stages,
             symptom_envelope=_envelope(verdict.prediction),
             prediction=verdict.prediction,
-            evidence_level=EvidenceLevel.SIMULATED,
+            evidence_level=evidence.level,
             calibration=Calibration(
                 median_error_ratio=median_error_ratio,
                 measured_count=sources[Source.MEASURED],

@@ -177,7 +177,7 @@ class LiveKubeApi:
         self._write(f"evict {ref}", "POST", self._path(ref, "eviction"), _dry(dry_run), eviction)
 
     def replace(self, obj: KubeObject) -> KubeObject:
-        """Put an object in the place of the one of its name, whole, whoever wrote that. Raises as `create`, NotFound."""
+        """Put an object in the place of the one of its name, whole. Raises as `create`, NotFound."""
         ref = ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace=obj["metadata"].get("namespace", ""))
         return self._object(self._write(f"replace {ref}", "PUT", self._path(ref), {"fieldManager": "twin"}, obj))
 

@@ -1,4 +1,4 @@
-"""A container image as an archive that `docker load`, `ctr import` and `kind load image-archive` read, without a daemon.
+"""A container image as an archive, made without a daemon: what `docker load`, `ctr import` and kind read.
 
     python archive.py OUT.tar NAME:TAG --entrypoint /program [--link PATH=TARGET] [--folder PATH] SOURCE=PATH…
 

@@ -41,9 +41,7 @@ def close(api: LiveKubeApi, cluster: KindCluster) -> None:
     """Let every node drop what its pods send outside. Raises TwinError, Inconclusive if it cannot be done."""
     nodes = api.list_objects("Node")
     ranges = [one for node in nodes for one in node["spec"].get("podCIDRs", ())]
-    addresses = [
-        one["address"] for node in nodes for one in node["status"]["addresses"] if one["type"] == "InternalIP"
-    ]
+    addresses = [one["address"] for node in nodes for one in node["status"]["addresses"] if one["type"] == "InternalIP"]
     if not ranges or any(ipaddress.ip_network(one).version != 4 for one in ranges):
         raise Inconclusive("the shadow cannot be closed", f"its pods' addresses are {ranges}", "use IPv4 only")
     rules = [["-N", CHAIN], ["-F", CHAIN]]
@@ -75,7 +73,9 @@ def prove(api: LiveKubeApi, cluster: KindCluster) -> dict[str, bool]:
             server = f"{address}:{CONTROL_PORT}"
             reached = _reach(api, "reach-open", [outside, f"{dns}:53", server])
         if not (reached[f"{dns}:53"] and reached[server]):
-            raise Inconclusive("nothing can be said of the shadow's walls", "its pods reach nobody at all", "see its CNI")
+            raise Inconclusive(
+                "nothing can be said of the shadow's walls", "its pods reach nobody at all", "see its CNI"
+            )
         found["egress"] = not reached[outside]
         _create(api, _deny())
         time.sleep(POLICY_S)
@@ -157,12 +157,12 @@ def _create(api: LiveKubeApi, obj: KubeObject) -> None:
 
 
 def _remove(api: LiveKubeApi, *, wait: bool = True) -> None:
-    try:
+    with suppress(NotFound, Conflict):
         api.delete(ObjectRef(kind="Namespace", name=NAMESPACE))
-    except (NotFound, Conflict):
-        pass
     if wait:
-        _await("the last trial is gone", lambda: not _exists(api, ObjectRef(kind="Namespace", name=NAMESPACE)), GONE_MAX_S)
+        _await(
+            "the last trial is gone", lambda: not _exists(api, ObjectRef(kind="Namespace", name=NAMESPACE)), GONE_MAX_S
+        )
 
 
 def _exists(api: LiveKubeApi, ref: ObjectRef) -> bool:
@@ -177,7 +177,9 @@ def _await(what: str, found: Callable[[], T], max_s: float = PATIENCE_S) -> T:
     end_s = time.monotonic() + max_s
     while not (got := found()):
         if time.monotonic() > end_s:
-            raise Inconclusive("the shadow's walls cannot be tried", f"waited {max_s:g} s in vain until {what}", "see: kubectl")
+            raise Inconclusive(
+                "the shadow's walls cannot be tried", f"waited {max_s:g} s in vain until {what}", "see: kubectl"
+            )
         time.sleep(0.2)
     return got
 
@@ -223,7 +225,9 @@ def _listener(host: str) -> Iterator[str]:
         server = socket.create_server((host, 0))
     except OSError as error:
         raise Inconclusive(
-            "the shadow's walls cannot be tried", f"nobody can listen outside, at {host}: {error}", "see: docker network ls"
+            "the shadow's walls cannot be tried",
+            f"nobody can listen outside, at {host}: {error}",
+            "see: docker network ls",
         ) from error
 
     def answer() -> None:

@@ -44,6 +44,7 @@ from twin.spec.units import parse_bytes, parse_cores
 
 __all__ = ["KubeShadow", "Loaded", "wait_until"]
 
+PUT_TRIES: Final = 5
 READY_MAX_S: Final = 120.0
 GONE_MAX_S: Final = 60.0
 POLL_S: Final = 0.25
@@ -138,15 +139,16 @@ class KubeShadow:
             *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {MANAGED: "true"}}}
               for name in snapshot.namespaces),
             *dress(snapshot, fleet, room=room),
-            *load_objects(load_script(fleet, addresses, share=share)),
         ]  # fmt: skip
+        users = load_objects(load_script(fleet, addresses, share=share))
         self._loaded = Loaded(
-            snapshot=snapshot, fleet=fleet, objects=tuple(objects), addresses=addresses, room=room, share=share
+            snapshot=snapshot, fleet=fleet, objects=(*objects, *users), addresses=addresses, room=room, share=share
         )
         self._teach({obj["kind"] for obj in objects})
-        for obj in objects:
-            self._put(obj)
-        self._await_ready()
+        for part in (objects, users):  # Nobody comes before there is somebody to answer.
+            for obj in part:
+                self._put(obj)
+            self._await_ready()
         return self._loaded
 
     def clear(self) -> None:
@@ -176,7 +178,9 @@ class KubeShadow:
                 self._put(obj)
         for node in self._api.list_objects("Node"):
             if node["spec"].get("unschedulable"):
-                self._api.patch(ObjectRef(kind="Node", name=node["metadata"]["name"]), {("spec", "unschedulable"): None})
+                self._api.patch(
+                    ObjectRef(kind="Node", name=node["metadata"]["name"]), {("spec", "unschedulable"): None}
+                )
         self._tell_all()
         self._await_ready()
 
@@ -189,6 +193,10 @@ class KubeShadow:
 
     def hold(self, service: ServiceId, station: str, slots: int) -> None:
         self._mischief.held.setdefault(service, {})[station] = slots
+        self._tell(service)
+
+    def let_go(self, service: ServiceId) -> None:
+        self._mischief.held.pop(service, None)
         self._tell(service)
 
     def load(self, journey: JourneyName, factor: float) -> None:
@@ -216,7 +224,9 @@ class KubeShadow:
 
     def events(self) -> Sequence[KubeObject]:
         found = [one for name in self.loaded.snapshot.namespaces for one in self._api.list_objects("Event", name)]
-        return sorted(found, key=lambda one: (one.get("lastTimestamp") or one.get("eventTime") or "", one["metadata"]["name"]))
+        return sorted(
+            found, key=lambda one: (one.get("lastTimestamp") or one.get("eventTime") or "", one["metadata"]["name"])
+        )
 
     def now_s(self) -> float:
         return time.monotonic()
@@ -230,8 +240,8 @@ class KubeShadow:
         mischief = self._mischief
         conducts = [
             {
-                "image": one.image or "", "env": list(one.env or ()), "error_ratio": one.error_ratio, "speed": one.speed,
-                "crash_after_s": one.crash_after_s, "leak_bytes_per_s": one.leak_bytes_per_s,
+                "image": one.image or "", "env": list(one.env or ()), "error_ratio": one.error_ratio,
+                "speed": one.speed, "crash_after_s": one.crash_after_s, "leak_bytes_per_s": one.leak_bytes_per_s,
                 "never_ready": one.never_ready,
             }
             for one in mischief.conducts.get(service.id, ())
@@ -246,7 +256,9 @@ class KubeShadow:
         try:
             service = self.loaded.fleet.service(service_id)
         except KeyError as error:
-            raise BadInput(f"the shadow plays no {service_id}", "the twin does not know it", "observe it again") from error
+            raise BadInput(
+                f"the shadow plays no {service_id}", "the twin does not know it", "observe it again"
+            ) from error
         self._write_script(service.namespace, service.name, self._script(service))
 
     def _tell_users(self) -> None:
@@ -257,7 +269,11 @@ class KubeShadow:
         )
 
     def _tell_all(self) -> None:
-        played = {f"{o['metadata']['namespace']}/{o['metadata']['name']}" for o in self.loaded.objects if o["kind"] in WORKLOADS}
+        played = {
+            f"{o['metadata']['namespace']}/{o['metadata']['name']}"
+            for o in self.loaded.objects
+            if o["kind"] in WORKLOADS
+        }
         for service in self.loaded.fleet.services:
             if service.id in played:
                 self._tell(service.id)
@@ -273,8 +289,8 @@ class KubeShadow:
             if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp"):
                 try:
                     self._api.ask_pod(
-                        ObjectRef(kind="Pod", name=pod["metadata"]["name"], namespace=namespace), CONTROL_PORT, "script",
-                        body=script,
+                        ObjectRef(kind="Pod", name=pod["metadata"]["name"], namespace=namespace),
+                        CONTROL_PORT, "script", body=script,
                     )  # fmt: skip
                 except ApiError:
                     continue
@@ -300,7 +316,7 @@ class KubeShadow:
             self._cluster.load_images(archive)
 
     def _teach(self, kinds: set[str]) -> None:
-        """Let the cluster know kinds of objects that the snapshot has and Kubernetes lacks: any content, no behaviour."""
+        """Let the cluster know kinds that the snapshot has and Kubernetes lacks: any content, no behaviour."""
         if "HTTPRoute" not in kinds:
             return
         try:
@@ -320,8 +336,19 @@ class KubeShadow:
     def _put(self, obj: KubeObject) -> None:
         try:
             self._api.create(obj)
+            return
         except Conflict:
-            self._api.replace(obj)
+            pass
+        metadata = obj["metadata"]
+        ref = ObjectRef(kind=obj["kind"], name=metadata["name"], namespace=metadata.get("namespace", ""))
+        for left in reversed(range(PUT_TRIES)):
+            version = self._api.get(ref)["metadata"]["resourceVersion"]  # Some kinds insist on being told.
+            try:
+                self._api.replace({**obj, "metadata": {**metadata, "resourceVersion": version}})
+                return
+            except Conflict:  # A controller wrote in between.
+                if not left:
+                    raise
 
     def _await_ready(self) -> None:
         namespaces = (*self.loaded.snapshot.namespaces, NAMESPACE)
@@ -336,32 +363,48 @@ class KubeShadow:
             waiting[:] = missing()
             return not waiting
 
-        wait_until("every stand-in is ready", ready, max_s=READY_MAX_S, why=lambda: f"not ready: {', '.join(waiting[:5])}")
+        wait_until(
+            "every stand-in is ready", ready, max_s=READY_MAX_S, why=lambda: f"not ready: {', '.join(waiting[:5])}"
+        )
 
     def _cores(self) -> float:
         return sum(parse_cores(node["status"]["allocatable"]["cpu"]) for node in self._api.list_objects("Node"))
 
     def _room(self, snapshot: Snapshot) -> float:
-        """What requests have to be multiplied by so that all pods fit with some room to spare."""
-        nodes = self._api.list_objects("Node")
-        factors = [1.0]
-        for resource, read in (("cpu", parse_cores), ("memory", parse_bytes)):
-            have = sum(float(read(node["status"]["allocatable"][resource])) for node in nodes)
-            wanted = 0.0
-            for kind in WORKLOADS:
-                for obj in snapshot.of(kind):
-                    for container in obj["spec"]["template"]["spec"]["containers"]:
-                        resources = container.get("resources", {})
-                        asked = {**resources.get("limits", {}), **resources.get("requests", {})}.get(resource, "0")
-                        wanted += float(read(str(asked))) * obj["spec"].get("replicas", 1)
+        """What requests have to be multiplied by so that all pods fit beside the cluster's own, with room to spare."""
+        nodes, pods = self._api.list_objects("Node"), self._api.list_objects("Pod")
+        workloads = [obj for kind in WORKLOADS for obj in snapshot.of(kind)]
+        factor = 1.0
+        for resource in ("cpu", "memory"):
+            have = sum(_amount(resource, node["status"]["allocatable"]) for node in nodes)
+            have -= sum(_asked(resource, pod["spec"]) for pod in pods)
+            wanted = sum(
+                _asked(resource, o["spec"]["template"]["spec"]) * o["spec"].get("replicas", 1) for o in workloads
+            )
             if wanted > 0.0:
-                factors.append(ROOM_SHARE * have / wanted)
-        return min(factors)
+                factor = min(factor, ROOM_SHARE * have / wanted)
+        return factor
+
+
+def _asked(resource: str, pod: Mapping[str, Any]) -> float:
+    """What a pod asks the scheduler for; whoever is limited and asks for nothing asks for the limit."""
+    total = 0.0
+    for container in pod["containers"]:
+        resources = container.get("resources", {})
+        total += _amount(resource, {**resources.get("limits", {}), **resources.get("requests", {})})
+    return total
+
+
+def _amount(resource: str, quantities: Mapping[str, Any]) -> float:
+    read = parse_cores if resource == "cpu" else parse_bytes
+    return float(read(str(quantities.get(resource, "0"))))
 
 
 def demand_cores(fleet: Fleet) -> float:
     """Processor time a second that a fleet's users cause when all is well, over all stand-ins."""
-    operations = {f"{service.id}:{operation.name}": operation for service in fleet.services for operation in service.operations}
+    operations = {
+        f"{service.id}:{operation.name}": operation for service in fleet.services for operation in service.operations
+    }
     rates = dict.fromkeys(operations, 0.0)
 
     def visit(target: str, rate: float, depth: int) -> None:
@@ -391,7 +434,9 @@ def wait_until(what: str, holds: Callable[[], bool], *, max_s: float, why: Calla
     end_s = time.monotonic() + max_s
     while not holds():
         if time.monotonic() > end_s:
-            raise Inconclusive(f"waited in vain until {what}", why() or f"not so after {max_s:g} s", "twin shadow status")
+            raise Inconclusive(
+                f"waited in vain until {what}", why() or f"not so after {max_s:g} s", "twin shadow status"
+            )
         time.sleep(POLL_S)
 
 

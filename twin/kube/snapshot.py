@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from twin.ports.plant import KubeApi, KubeObject
+from twin.ports.plant import KubeObject
 from twin.spec.atomic import replace_file
 from twin.spec.canonical import digest
 from twin.spec.errors import BadInput, Forbidden, NotFound
@@ -38,12 +38,11 @@ _NOISE: Final = ("kubectl.kubernetes.io/last-applied-configuration", "deployment
                  "deployment.kubernetes.io/max-replicas")  # fmt: skip
 
 
-class AtRevision(Protocol):
-    """A KubeApi that can also list as of one revision of the whole cluster."""
+class Readable(Protocol):
+    """As much of a KubeApi as a snapshot needs. One that also has LiveKubeApi's `list_at` is read at one revision."""
 
-    def list_at(self, kind: str, namespace: str, version: str) -> tuple[list[KubeObject], str]:
-        """Objects and the version that they are of: the one asked for ("": newest), or a newer one if the server has
-        forgotten it."""
+    def list_objects(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
+        """Raises NotFound for a kind that is not known."""
         ...
 
 
@@ -66,7 +65,7 @@ class Snapshot:
         return [obj for obj in self.objects if obj["kind"] == kind]
 
 
-def take_snapshot(kube: KubeApi, namespaces: Sequence[str], *, source: str) -> Snapshot:
+def take_snapshot(kube: Readable, namespaces: Sequence[str], *, source: str) -> Snapshot:
     """Read everything that bears on these namespaces. Raises BadInput if there is nothing, or too much; ApiError."""
     found: list[KubeObject] = []
     moved: list[str] = []
@@ -155,7 +154,7 @@ def _encoded(snapshot: Snapshot) -> bytes:
     return (json.dumps(data, sort_keys=True, indent=1) + "\n").encode()
 
 
-def _listed(kube: KubeApi, kind: str, namespace: str, version: str) -> tuple[list[KubeObject], str]:
+def _listed(kube: Readable, kind: str, namespace: str, version: str) -> tuple[list[KubeObject], str]:
     reader = getattr(kube, "list_at", None)
     if reader is not None:
         objects, told = reader(kind, namespace, version)

@@ -222,7 +222,8 @@ def load_objects(script: Any) -> list[KubeObject]:
 
 
 def addresses_of(snapshot: Snapshot) -> dict[str, str]:
-    """The URL of each service by id, as its callers inside the cluster reach it: by the Service of the workload's own name, or the first whose selector picks its pods."""
+    """The URL of each service by id, as its callers inside the cluster reach it: by the Service of the workload's own
+    name, or the first whose selector picks its pods."""
     found: dict[str, str] = {}
     services = snapshot.of("Service")
     for kind in WORKLOADS:
@@ -271,7 +272,7 @@ def _steps(
                 yield {"do": "cached", "hit_ratio": hit_ratio, "body": inner}
             case Call() | Publish():
                 service = step.target.partition(":")[0]
-                call = {
+                call: dict[str, Any] = {
                     "do": "call" if isinstance(step, Call) else "publish", "target": step.target,
                     "url": addresses.get(service, "http://nowhere.invalid"), "position": counter.take(),
                     "probability": step.probability, "delay_s": delays.get(service, 0.0),

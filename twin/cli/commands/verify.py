@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from twin.cli.output import emit, progress, write_text
+from twin.cli.output import StageProgress, emit, progress, write_text
 
 if TYPE_CHECKING:
+    from twin.kube.shadow import KubeShadow
     from twin.ports.plant import Plant
+    from twin.spec.fleet import Fleet
     from twin.spec.incident import Incident
     from twin.spec.verdict import Verdict
 
@@ -26,7 +30,10 @@ __all__ = ["command", "incident_now", "verdict_text"]
 @click.option("--fleet", "twin_file", required=True, type=click.Path(path_type=Path), help="The twin: twin observe.")
 @click.option("--hypothesis", multiple=True, help="What you think is wrong, as 'slow(shop/cart)'.")
 @click.option(
-    "--shadow", default="simulated", show_default=True, help="Where the mechanics are shown: simulated or none."
+    "--shadow",
+    default="simulated",
+    show_default=True,
+    help="Where the mechanics are shown: simulated; kind (any free shadow, or a new one); kind:NAME; none.",
 )
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The receipt.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", type=click.IntRange(1, 256),
@@ -50,7 +57,7 @@ def command(
     """
     import policies
     from chaos.catalogue import compile_fault
-    from twin.cli.home import ensure_gate_key
+    from twin.cli.home import ensure_gate_key, keep_evidence
     from twin.cli.targets import compile_here, open_world
     from twin.fleet.plant import plant_of
     from twin.gate.gate import Gate, Settings
@@ -59,13 +66,13 @@ def command(
     from twin.receipt import load_signer, read
     from twin.spec.canonical import plain
     from twin.spec.change_file import read_change
-    from twin.spec.errors import BadInput, ComponentMissing
+    from twin.spec.errors import BadInput
     from twin.spec.fault import parse_fault
     from twin.spec.files import read_fleet
 
-    if shadow not in ("simulated", "none"):
-        raise ComponentMissing(
-            f"there is no shadow {shadow}", "this version rehearses mechanics on a simulated cluster", "use simulated"
+    if shadow not in ("simulated", "none", "kind") and not shadow.startswith("kind:"):
+        raise BadInput(
+            f"there is no shadow {shadow}", "a shadow is simulated, kind, kind:NAME or none", "twin shadow status"
         )
     if out.is_dir():  # Rather now than after the rehearsal.
         raise BadInput(f"cannot write {out}", "it is a folder", "name a file: -o receipt.json")
@@ -77,19 +84,22 @@ def command(
     plant = plant_of(open_world(prod), name=Path(prod).stem)
     compile_here(change, plant)  # A change that cannot be read is exit 2.
     policy = policies.load()
-    with progress(quiet=as_json) as bar:
+    with progress(quiet=as_json) as bar, _shadow(shadow, prod, plant, twin, bar) as cluster:
         gate = Gate(
             twin, plant, policy,
             settings=Settings(jobs=jobs, replications=replications, mechanics=shadow == "simulated"),
             issue=receipt_issuer(
                 plant, twin, load_signer(ensure_gate_key()), policy_revision=policy.revision, median_error_ratio=None
             ),
-            progress=bar,
+            progress=bar, shadow=cluster,
         )  # fmt: skip
         answer = gate.verify(
             VerifyRequest(incident=incident_now(plant), hypotheses=faults, candidates=(change,))
         )  # fmt: skip
     judged = answer.judged[0]
+    trial = gate.last_trial
+    if trial is not None:
+        keep_evidence(trial)
     gone, needed = False, 0
     if judged.receipt is not None:
         write_text(out, json.dumps(judged.receipt, indent=1))
@@ -103,6 +113,24 @@ def command(
         text += f"\n  gone  {out}: an older receipt lay there; it was not about this verdict, and was removed"
     emit(as_json, {"verdict": plain(judged.verdict), "receipt": str(out) if judged.receipt else None}, text)
     raise click.exceptions.Exit(judged.verdict.outcome.exit_code)
+
+
+@contextmanager
+def _shadow(asked: str, prod: str, plant: Plant, twin: Fleet, bar: StageProgress) -> Iterator[KubeShadow | None]:
+    """A cluster for us alone that plays production as it is now; None where none is asked for."""
+    if not asked.startswith("kind"):
+        yield None
+        return
+    from twin.cli.shadows import namespaces_of, pool_here
+    from twin.kube.snapshot import take_snapshot
+
+    snapshot = take_snapshot(plant.kube, namespaces_of(twin), source=prod)
+    pool = pool_here()
+    bar.stage("preparing the shadow", 1)
+    with pool.borrow(asked.partition(":")[2] or None) as cluster:
+        cluster.load_snapshot(snapshot, twin)
+        bar.advance()
+        yield cluster
 
 
 def incident_now(plant: Plant) -> Incident:
