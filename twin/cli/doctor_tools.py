@@ -14,6 +14,9 @@ __all__ = ["HOW_TO_GET", "find_tool", "require_tool"]
 HOW_TO_GET: Final = {
     "opa": "make real-tools (builds it from its Go module), or install OPA and put it on the PATH",
     "chromium": "make real-tools, or: apt-get install chromium",
+    "kind": "from its own site, or: make real-tools; twin shadow needs it",
+    "docker": "your system's package manager; twin shadow needs it",
+    "prometheus": "make real-tools, or: apt-get install prometheus",
     "git": "your system's package manager",
 }
 

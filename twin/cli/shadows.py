@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twin.cli.doctor_tools import find_tool
 from twin.cli.home import home
 from twin.spec.errors import BadInput
 
@@ -33,6 +35,9 @@ def pool_here(*, node_image: str | None = None, workers: int = 0, gates: Sequenc
             raise BadInput(f'cannot use the feature gate "{one}"', "it is not NAME=true or NAME=false", "correct it")
         switched[name] = value == "true"
     image = node_image or os.environ.get("TWIN_NODE_IMAGE") or None
+    built = find_tool("kind")
+    if shutil.which("kind") is None and built is not None:  # The one that `make real-tools` built.
+        os.environ["PATH"] = f"{os.environ.get('PATH', '')}{os.pathsep}{built.parent}"
     return ShadowPool(
         home() / "shadows", cache=tools, settings=PoolSettings(image=image, workers=workers, gates=switched)
     )

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from twin.kube.api import LiveKubeApi
 from twin.kube.kind import KindCluster
-from twin.kube.snapshot import Snapshot
+from twin.kube.snapshot import KINDS, Snapshot
 from twin.kube.standins import (
     CONTROL_PORT,
     LOAD,
@@ -42,17 +42,21 @@ from twin.spec.program import Call, Work, calls_of
 from twin.spec.receipt import EvidenceLevel
 from twin.spec.units import parse_bytes, parse_cores
 
-__all__ = ["KubeShadow", "Loaded", "wait_until"]
+__all__ = ["KubeShadow", "Loaded", "users_share", "wait_until"]
 
 PUT_TRIES: Final = 5
 READY_MAX_S: Final = 120.0
 GONE_MAX_S: Final = 60.0
 POLL_S: Final = 0.25
-CPU_SHARE: Final = 0.4  # of the machine's cores that users may keep busy in calm times
-CALL_COST_S: Final = 0.0008  # processor time of one call between two stand-ins, beside its work; measured
+CPU_SHARE: Final = 0.35  # of the machine's cores that users may keep busy in calm times
+LIMIT_SHARE: Final = 0.4  # of a pod's own limit
+CALL_COST_S: Final = 0.0008  # processor time of either end of a call, beside its work; measured
+DEPTH_MAX: Final = 20  # of calls; a ring of services ends there
+RATE_MIN_RPS: Final = 1e-6
 ROOM_SHARE: Final = 0.7  # of the nodes' room that workloads ask for, so that a roll-out's surge finds some
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
-MANAGED: Final = "twin.dev/shadow"  # label of namespaces that we may take away again
+MANAGED: Final = "twin.dev/shadow"  # label of what we made, and may take away again
+DEFAULT: Final = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,15 +136,17 @@ class KubeShadow:
             )  # fmt: skip
         self.clear()
         room = min(self._room(snapshot), 1.0)
-        share = min(CPU_SHARE * self._cores() / max(demand_cores(fleet), 1e-9), 1.0)
+        share = users_share(fleet, self._cores())
         addresses = addresses_of(snapshot)
         self._load_images(images_of(snapshot))
         objects = [
-            *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {MANAGED: "true"}}}
-              for name in snapshot.namespaces),
+            *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in snapshot.namespaces),
+
             *dress(snapshot, fleet, room=room),
         ]  # fmt: skip
         users = load_objects(load_script(fleet, addresses, share=share))
+        for obj in (*objects, *users):
+            obj["metadata"].setdefault("labels", {})[MANAGED] = "true"
         self._loaded = Loaded(
             snapshot=snapshot, fleet=fleet, objects=(*objects, *users), addresses=addresses, room=room, share=share
         )
@@ -153,20 +159,30 @@ class KubeShadow:
 
     def clear(self) -> None:
         """Take away what was loaded. Raises Inconclusive if it does not go."""
-        names = [
-            one["metadata"]["name"]
-            for one in self._api.list_objects("Namespace")
-            if one["metadata"]["labels"].get(MANAGED) or one["metadata"]["name"] == NAMESPACE
-        ]
+        ours = [one for one in self._api.list_objects("Namespace") if one["metadata"]["labels"].get(MANAGED)]
+        names = [one["metadata"]["name"] for one in ours if one["metadata"]["name"] != DEFAULT]
         for name in names:
             self._api.delete(ObjectRef(kind="Namespace", name=name))
+        if len(names) < len(ours):  # This one cannot be deleted: only what is in it.
+            for kind in reversed(KINDS):
+                for obj in self._managed(kind):
+                    self._api.delete(ObjectRef(kind=kind, name=obj["metadata"]["name"], namespace=DEFAULT))
         wait_until(
             "what was loaded before is gone",
-            lambda: not {one["metadata"]["name"] for one in self._api.list_objects("Namespace")} & set(names),
+            lambda: (
+                not {one["metadata"]["name"] for one in self._api.list_objects("Namespace")} & set(names)
+                and not self._api.list_objects("Pod", DEFAULT)
+            ),
             max_s=GONE_MAX_S,
         )
         self._loaded = None
         self._mischief = _Mischief()
+
+    def _managed(self, kind: str) -> list[KubeObject]:
+        try:
+            return self._api.list_objects(kind, DEFAULT, {MANAGED: "true"})
+        except NotFound:
+            return []
 
     # Shadow
 
@@ -400,23 +416,40 @@ def _amount(resource: str, quantities: Mapping[str, Any]) -> float:
     return float(read(str(quantities.get(resource, "0"))))
 
 
-def demand_cores(fleet: Fleet) -> float:
-    """Processor time a second that a fleet's users cause when all is well, over all stand-ins."""
-    operations = {
-        f"{service.id}:{operation.name}": operation for service in fleet.services for operation in service.operations
-    }
-    rates = dict.fromkeys(operations, 0.0)
+def users_share(fleet: Fleet, cores: float) -> float:
+    """What users' rates are multiplied by, so that in calm times neither the machine nor any stand-in is busy with more
+    than a part of what it has."""
+    demand = _demand_cores(fleet)
+    share = CPU_SHARE * cores / max(sum(demand.values()), 1e-9)
+    for service in fleet.services:
+        limit = service.resources.cpu_limit_cores
+        if limit is not None and demand[service.id] > 0.0:
+            share = min(share, LIMIT_SHARE * limit * service.replicas / demand[service.id])
+    return min(share, 1.0)
 
-    def visit(target: str, rate: float, depth: int) -> None:
-        if target not in operations or depth > 20 or rate < 1e-6:
+
+def _demand_cores(fleet: Fleet) -> dict[ServiceId, float]:
+    """Processor time a second that a fleet's users cause in each service's stand-ins when all is well."""
+    operations = {
+        f"{service.id}:{operation.name}": (service.id, operation)
+        for service in fleet.services
+        for operation in service.operations
+    }
+    demand = {service.id: 0.0 for service in fleet.services}
+
+    def visit(target: str, rate_rps: float, depth: int) -> None:
+        if target not in operations or depth > DEPTH_MAX or rate_rps < RATE_MIN_RPS:
             return
-        rates[target] += rate
-        for call in calls_of(operations[target].steps):
-            visit(str(call.target), rate * call.probability, depth + 1)
+        service, operation = operations[target]
+        calls = list(calls_of(operation.steps))
+        made = sum(call.probability for call in calls)
+        demand[service] += rate_rps * (_work_s(operation.steps) + CALL_COST_S * (1.0 + made))
+        for call in calls:
+            visit(str(call.target), rate_rps * call.probability, depth + 1)
 
     for journey in fleet.journeys:
         visit(str(journey.target), journey.rate_rps, 0)
-    return sum(rates[name] * (_work_s(operations[name].steps) + CALL_COST_S) for name in sorted(operations))
+    return demand
 
 
 def _work_s(steps: Sequence[Any]) -> float:

@@ -19,7 +19,16 @@ from twin.spec.canonical import digest
 from twin.spec.errors import BadInput, Forbidden, NotFound
 from twin.spec.ids import Sha256
 
-__all__ = ["REDACTED", "SIZE_MAX_BYTES", "Snapshot", "differences", "read_snapshot", "take_snapshot", "write_snapshot"]
+__all__ = [
+    "KINDS",
+    "REDACTED",
+    "SIZE_MAX_BYTES",
+    "Snapshot",
+    "differences",
+    "read_snapshot",
+    "take_snapshot",
+    "write_snapshot",
+]
 
 SIZE_MAX_BYTES: Final = 64 * 2**20
 REDACTED: Final = "cmVkYWN0ZWQ="  # base64 of "redacted"

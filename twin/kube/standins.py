@@ -40,6 +40,7 @@ BUILD_MAX_S: Final = 300.0
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 MEMORY_MIN_BYTES: Final = 24 * 2**20  # the least with which the program runs
 CPU_SERVERS_MIN: Final = 1
+DELAY_MAX_S: Final = 3
 
 
 def build_program(cache: Path) -> Path:
@@ -301,8 +302,8 @@ def _containers(workload: KubeObject) -> list[dict[str, Any]]:
 
 def _dress_pod(template: dict[str, Any], name: str, room: float) -> None:
     spec = template["spec"]
-    kept = ("containers", "priorityClassName", "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints",
-            "terminationGracePeriodSeconds")  # fmt: skip
+    # Where pods may run is said by labels of production's nodes, which are not here.
+    kept = ("containers", "priorityClassName", "tolerations", "terminationGracePeriodSeconds")
     template["spec"] = {key: spec[key] for key in kept if key in spec}
     template["spec"]["volumes"] = [{"name": "twin-script", "configMap": {"name": f"{SCRIPTS}-{name}"}}]
     template["spec"]["automountServiceAccountToken"] = False
@@ -322,6 +323,8 @@ def _dress_pod(template: dict[str, Any], name: str, room: float) -> None:
         for key, path in (("readinessProbe", "/ready"), ("livenessProbe", "/live"), ("startupProbe", "/ready")):
             if key in container and number == 0:
                 timing = {k: v for k, v in container[key].items() if k not in ("httpGet", "exec", "tcpSocket", "grpc")}
+                if "initialDelaySeconds" in timing:  # A stand-in starts in no time.
+                    timing["initialDelaySeconds"] = min(timing["initialDelaySeconds"], DELAY_MAX_S)
                 dressed[key] = {**timing, "httpGet": {"path": path, "port": CONTROL_PORT}}
         template["spec"]["containers"][number] = dressed
 

@@ -31,7 +31,7 @@ def command(as_json: bool) -> None:
         f"packages   {', '.join(f'{name} {version}' for name, version in found.items())}",
         f"policy     {'OPA server at ' + opa_url if opa_url else 'embedded (WebAssembly)'}",
         f"home       {home()}: {len(keys)} trusted keys",
-        "clusters   simulated Worlds only; live clusters come with a later version",
+        f"shadows    {_shadows()}",
     ]
     lines += [
         f"{name:<10} {path}" if path else f"{name:<10} missing; only tests need it: {HOW_TO_GET[name]}"
@@ -39,3 +39,14 @@ def command(as_json: bool) -> None:
     ]
     data = {"packages": found, "tools": {k: str(v) if v else None for k, v in tools.items()}, "opa_url": opa_url}
     emit(as_json, data, "\n".join(lines))
+
+
+def _shadows() -> str:
+    from twin.cli.shadows import pool_here
+    from twin.spec.errors import TwinError
+
+    try:
+        names = [record.name for record in pool_here().records()]
+    except TwinError as error:
+        return str(error)
+    return ", ".join(names) or "none; twin shadow up makes one"

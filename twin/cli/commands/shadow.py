@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_NAME = click.option("--name", default="shadow", show_default=True, help="Which one.")
+_NAME = click.option("--name", default="main", show_default=True, help="Which one.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 
 
