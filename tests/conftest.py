@@ -9,7 +9,9 @@ import pytest
 from hypothesis import settings
 
 from tests.clusters.control_plane import ControlPlane, control_plane
+from tests.clusters.shadow import shadow_pool
 from tests.real import require_tool
+from twin.kube.pool import ShadowPool
 
 # In CI every run draws the same examples, so that a change is judged by what it changes; `make fuzz` draws others.
 settings.register_profile("ci", derandomize=True)
@@ -34,3 +36,10 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlan
     programs = require_tool("control-plane")
     with control_plane(programs, tmp_path_factory.mktemp("control-plane")) as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def shadows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShadowPool]:
+    """One real kind cluster, closed and proved, for all tests of a process that want it: up in half a minute."""
+    with shadow_pool(tmp_path_factory.mktemp("kind")) as pool:
+        yield pool

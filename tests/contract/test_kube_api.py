@@ -95,7 +95,7 @@ class KubeApiContract:
             api.evict(second)
 
     def test_lists_are_in_order_and_filtered(self, api: KubeApi) -> None:
-        names = [o["metadata"]["name"] for o in api.list_objects("Deployment")]
+        names = [(o["metadata"]["namespace"], o["metadata"]["name"]) for o in api.list_objects("Deployment")]
         assert names == sorted(names)
         assert api.list_objects("Deployment", "elsewhere") == []
         assert {p["metadata"]["labels"]["app"] for p in api.list_objects("Pod", "shop", {"app": "cart"})} == {"cart"}
