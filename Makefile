@@ -6,7 +6,7 @@ JOBS ?= auto
 TWIN_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/twin/tools
 export TWIN_TOOLS
 
-.PHONY: demo test fuzz test-real real-tools lint types layers requirements docs bench validate clean
+.PHONY: demo test fuzz test-real real-tools campaigns lint types layers requirements docs bench validate clean
 
 demo: $(VENV)/.run ## watch two incidents, from alert to report
 	$(BIN)/twin demo
@@ -36,6 +36,9 @@ layers: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev ## the property tests again, with many examples that no run has seen
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(JOBS) --timeout 3600 -m "not real" tests/property tests/twin tests/policies
+
+campaigns: $(VENV)/.dev ## the long forms of what CI does in short: every crash point, many random writes
+	TWIN_CRASH_STEP=1 TWIN_DIFFERENTIAL=200 $(BIN)/python -m pytest -m real tests/end_to_end/test_live_promotion.py tests/contract
 
 requirements: $(VENV)/.dev ## which test holds which requirement
 	$(BIN)/python tests/requirements.py

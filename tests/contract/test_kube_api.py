@@ -77,6 +77,26 @@ class KubeApiContract:
             api.patch(CART, fields)
         assert api.get(CART) == before
 
+    def test_a_config_map_is_made_changed_and_refused_for_a_key_that_is_none(self, api: KubeApi) -> None:
+        ref = ObjectRef(kind="ConfigMap", name="notes", namespace="twin-system")
+        obj = {
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": ref.name, "namespace": ref.namespace},
+            "data": {"one": "1"},
+        }  # fmt: skip
+        with pytest.raises(Unprocessable):
+            api.create({**obj, "data": {"one/two": "1"}})
+        api.create(obj)
+        try:
+            with pytest.raises(Conflict):
+                api.create(obj)
+            assert api.patch(ref, {("data", "two.three"): "2", ("data", "one"): None})["data"] == {"two.three": "2"}
+            with pytest.raises(Unprocessable):
+                api.patch(ref, {("data", "a b"): "2"})
+        finally:
+            api.delete(ref)
+        with pytest.raises(NotFound):
+            api.get(ref)
+
     def test_a_reader_may_look_and_dry_run_and_not_write(self, reader: KubeApi) -> None:
         reader.patch(CART, {REPLICAS: 4}, dry_run=True)
         for write in (

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from twin.ports.plant import KubeApi, KubeObject
-from twin.spec.errors import ApiError, NotFound
+from twin.spec.errors import ApiError, Forbidden, NotFound
 from twin.spec.plan import ObjectRef, OpsStep, PatchStep, Plan
 from twin.spec.units import parse_bytes, parse_cores
 from twin.spec.verdict import StageName, StageResult, StageVerdict
@@ -37,6 +37,8 @@ def try_admission(kube: KubeApi, plan: Plan, *, where: str) -> StageResult:
                 reason = _refused_pods(kube, step, after)
                 if reason:
                     return _result(StageVerdict.FAIL, f"{reason} ({where})")
+    except _MayNotAsk as error:
+        return _result(StageVerdict.INCONCLUSIVE, f"{error.why} ({where})")
     except ApiError as error:
         if error.status in _REFUSALS:
             return _result(StageVerdict.FAIL, f"the API server refuses it: {error.why} ({where})")
@@ -44,6 +46,10 @@ def try_admission(kube: KubeApi, plan: Plan, *, where: str) -> StageResult:
     if not asked:
         return _result(StageVerdict.PASS, f"nothing in it is the API server's to admit ({where})")
     return _result(StageVerdict.PASS, f"{asked} writes admitted, and the pods that follow ({where})")
+
+
+class _MayNotAsk(ApiError):
+    """This identity is not allowed to ask: that says nothing of the plan."""
 
 
 def _refused_pods(kube: KubeApi, step: PatchStep, after: KubeObject) -> str:
@@ -58,6 +64,8 @@ def _refused_pods(kube: KubeApi, step: PatchStep, after: KubeObject) -> str:
     except ApiError as error:
         if error.status not in _REFUSALS:
             raise
+        if isinstance(error, Forbidden) and "cannot create resource" in error.why:  # Its roles, not its admission.
+            raise _MayNotAsk("cannot ask about pods", error.why, "see deploy/rbac/observer.yaml") from error
         return f"no pod of {step.ref} would be admitted: {error.why}"
     try:
         quotas = kube.list_objects("ResourceQuota", step.ref.namespace)

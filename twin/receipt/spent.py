@@ -1,8 +1,8 @@
 """Spent marks: a receipt is used once. The mark lies in the target, so that a second laptop sees it too.
 
-Marks are annotations of the target's lease object (for a saved World, of the world file). An annotation's key has
-no room for 64 digits, so the key holds the first 40 and the value the whole digest. A mark is kept until its
-receipt has expired; after that the expiry refuses the receipt, and the mark only takes room.
+Marks are entries of a ConfigMap in the target (for a saved World, of the world file). A key holds the first 40 digits
+of the digest, and nothing that Kubernetes refuses in a key; the value holds the whole. A mark is kept until its receipt
+has expired; after that the expiry refuses the receipt, and the mark only takes room.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twin.spec.ids import Sha256
 
 __all__ = ["PREFIX", "SpentMark", "find_spent", "keep_unexpired", "refuse_spent", "spent_annotation"]
 
-PREFIX = "spent.twin-testbed/"
+PREFIX = "spent."
 SIZE_MAX_BYTES = 1024
 KEEP_AFTER_EXPIRY_S = 3600.0  # For clocks that disagree.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ __all__ = ["WorldKubeApi"]
 _WORKLOADS = frozenset(kind.value for kind in WorkloadKind)
 _MARKS = "ConfigMap"  # What promoters leave in the target lives in ConfigMaps of namespace twin-system.
 _MARKS_NAMESPACE = "twin-system"
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 class WorldKubeApi:
@@ -125,9 +127,11 @@ class WorldKubeApi:
             case "HorizontalPodAutoscaler":
                 self._patch_autoscaler(ref, fields)
             case "ConfigMap":
-                for path, value in fields.items():
+                for path, _ in fields.items():
                     if path[0] != "data" or len(path) != 2:
                         _unprocessable(ref, path, "only data can be set")
+                    _check_key(ref, path[1])
+                for path, value in fields.items():
                     self._set_mark(ref, path[1], value)
             case _:
                 _unprocessable(ref, next(iter(fields), ()), "a World cannot change objects of this kind")
@@ -141,6 +145,8 @@ class WorldKubeApi:
         self._allow(ref, dry_run)
         if ref.kind != _MARKS or ref.namespace != _MARKS_NAMESPACE:
             _unprocessable(ref, (), "a World can create ConfigMaps in twin-system only")
+        for key in obj.get("data", {}):
+            _check_key(ref, key)
         if any(key.startswith(f"{ref.name}/") for key in self._world.state.marks):
             raise Conflict(f"cannot create {ref}", "it exists already", "read it and decide anew")
         if not dry_run:
@@ -362,6 +368,12 @@ class WorldKubeApi:
             raise Forbidden(
                 f"cannot write {ref}", "this identity may only read and dry-run", "promote a receipt: twin promote"
             )
+
+
+def _check_key(ref: ObjectRef, key: str) -> None:
+    """A key of a ConfigMap, as Kubernetes takes it."""
+    if not _KEY.fullmatch(key):
+        _unprocessable(ref, ("data", key), "a key consists of letters, digits, '-', '_' and '.'")
 
 
 def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPath, value: Any) -> Template:

@@ -19,9 +19,10 @@ var buckets = []float64{
 
 // registry holds counters, gauges and histograms, and writes them as Prometheus reads them.
 type registry struct {
-	guard  sync.Mutex
-	values map[string]float64
-	times  map[string]*times
+	service string // whose process it is; empty for the users'
+	guard   sync.Mutex
+	values  map[string]float64
+	times   map[string]*times
 }
 
 type times struct {
@@ -98,12 +99,12 @@ func (r *registry) write(w io.Writer) {
 	fmt.Fprintln(w, strings.Join(lines, "\n"))
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err == nil {
-		fmt.Fprintf(w, "process_cpu_seconds_total %g\n", float64(used.Utime.Nano()+used.Stime.Nano())/1e9)
+		fmt.Fprintf(w, "process_cpu_seconds_total{service=%q} %g\n", r.service, float64(used.Utime.Nano()+used.Stime.Nano())/1e9)
 	}
 	if raw, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if words := strings.Fields(string(raw)); len(words) > 1 {
 			pages, _ := strconv.Atoi(words[1])
-			fmt.Fprintf(w, "process_resident_memory_bytes %d\n", pages*os.Getpagesize())
+			fmt.Fprintf(w, "process_resident_memory_bytes{service=%q} %d\n", r.service, pages*os.Getpagesize())
 		}
 	}
 }

@@ -30,6 +30,7 @@ func serve() {
 	s := &service{metrics: newRegistry(), started: time.Now()}
 	var script Script
 	readScript(&script)
+	s.metrics.service = script.Service
 	s.take(&script)
 	probes := http.NewServeMux()
 	probes.HandleFunc("/live", func(http.ResponseWriter, *http.Request) {})
