@@ -7,12 +7,13 @@ keeps a second writer out.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from twin.spec.errors import BadInput, ComponentMissing
+from twin.spec.errors import BadInput
 
 if TYPE_CHECKING:
     from twin.fleet.world import World
@@ -20,11 +21,82 @@ if TYPE_CHECKING:
     from twin.spec.change import Change
     from twin.spec.plan import Plan
 
-__all__ = ["compile_here", "guard_target", "locked_world", "open_world", "refuse_unusable", "save_world"]
+__all__ = [
+    "NO_METRICS",
+    "Target",
+    "compile_here",
+    "guard_target",
+    "locked_world",
+    "open_world",
+    "read_target",
+    "refuse_unusable",
+    "save_world",
+    "target_name",
+    "write_target",
+]
+
+LIVE: Final = "kube:"
+NO_METRICS: Final = "http://127.0.0.1:9"  # for commands that ask a live cluster for its name and its time only
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a command writes to. `checkpoint` makes it durable; `where` is its place, for guard and journal."""
+
+    plant: Plant
+    checkpoint: Callable[[], None]
+    where: str
+
+
+def read_target(target: str, *, prometheus: str | None = None, queries: Path | None = None) -> Plant:
+    """A production to look at. Raises BadInput, ComponentMissing, ApiError."""
+    if target.startswith(LIVE):
+        return _live(target, prometheus, queries)
+    from twin.fleet.plant import plant_of
+
+    return plant_of(open_world(target), name=Path(target).stem)
+
+
+@contextmanager
+def write_target(target: str, *, prometheus: str | None = None, queries: Path | None = None) -> Iterator[Target]:
+    """A production to write to. A World's file is locked and saved at each checkpoint; on a live cluster writes are
+    durable by themselves, and its lease keeps others out. Raises as `read_target`, PromoterActive."""
+    if target.startswith(LIVE):
+        plant = _live(target, prometheus, queries)
+        yield Target(plant, lambda: None, plant.name)
+        return
+    from twin.fleet.plant import plant_of
+
+    with locked_world(target) as world:
+        yield Target(
+            plant_of(world, name=Path(target).stem, writes=True), lambda: save_world(target, world),
+            guard_target(target),
+        )  # fmt: skip
+
+
+def target_name(target: str) -> str:
+    """What journal and receipts call it. Raises BadInput, ComponentMissing, ApiError."""
+    if target.startswith(LIVE):
+        return read_target(target, prometheus=NO_METRICS).name
+    refuse_unusable(target)
+    return Path(target).stem
+
+
+def _live(target: str, prometheus: str | None, queries: Path | None) -> Plant:
+    from twin.kube.plant import live_plant
+    from twin.kube.prometheus import read_queries
+
+    if not prometheus:
+        raise BadInput(
+            f"nothing tells how users of {target} fare", "a live cluster shows its metrics through Prometheus",
+            "name it: --prometheus http://HOST:9090, or set PROMETHEUS_URL",
+        )  # fmt: skip
+    context = target.removeprefix(LIVE)
+    return live_plant(context or None, prometheus, queries=read_queries(queries) if queries else None)
 
 
 def open_world(target: str) -> World:
-    """The World in a file. Raises BadInput; ComponentMissing for a live cluster, which needs an adapter."""
+    """The World in a file. Raises BadInput; also for a live cluster, where only a World will do."""
     from twin.fleet.world_file import load_world
 
     refuse_unusable(target)
@@ -32,11 +104,9 @@ def open_world(target: str) -> World:
 
 
 def refuse_unusable(target: str) -> None:
-    """Raises BadInput if there is no such file; ComponentMissing for a live cluster, which needs an adapter."""
-    if target.startswith("kube:"):
-        raise ComponentMissing(
-            f"cannot reach {target}", "this version has no adapter for live clusters", "give a saved World's file"
-        )
+    """Raises BadInput if there is no such file, or if it is a live cluster, where only a World will do."""
+    if target.startswith(LIVE):
+        raise BadInput(f"cannot use {target} here", "this takes a saved World", "give a saved World's file")
     if not Path(target).is_file():
         raise BadInput(
             f"cannot read {target or 'a target without a name'}",
@@ -46,8 +116,9 @@ def refuse_unusable(target: str) -> None:
 
 
 def guard_target(target: str) -> str:
-    """The name under which the guard counts for this target: a file's place, since two may bear one name."""
-    return target if target.startswith("kube:") else str(Path(target).resolve())
+    """The name under which the guard counts for this target: a file's place, since two may bear one name; a cluster's
+    own name, since two contexts may lead to one. Raises as `target_name` for a cluster."""
+    return target_name(target) if target.startswith(LIVE) else str(Path(target).resolve())
 
 
 def compile_here(change: Change, plant: Plant) -> Plan:

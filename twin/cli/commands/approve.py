@@ -23,12 +23,11 @@ def command(receipt_file: Path, prod: str, key: str, out: Path | None, as_json: 
     """Sign the receipt's digest and target. The requester and agents may not."""
     from twin.cli.commands.receipt import read_envelope_file
     from twin.cli.home import key_file, trusted_folder
-    from twin.cli.targets import open_world
-    from twin.fleet.plant import plant_of
+    from twin.cli.targets import NO_METRICS, read_target
     from twin.receipt import approve, check, load_signer, load_trusted_keys
     from twin.spec.errors import ApprovalMissing, BaseDrifted
 
-    plant = plant_of(open_world(prod), name=Path(prod).stem)
+    plant = read_target(prod, prometheus=NO_METRICS)
     trusted = load_trusted_keys(trusted_folder())
     signer = load_signer(key_file(key))
     checked = check(read_envelope_file(receipt_file), trusted, plant.clock.now_s())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from twin.cli.live import live_options
 from twin.cli.output import complain, emit
 
 __all__ = ["command"]
@@ -17,13 +18,16 @@ __all__ = ["command"]
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
 @click.option("--name", "who", required=True, help="Who does it. It is journalled and paged.")
 @click.option("--reason", required=True, help="Why it cannot wait for a rehearsal.")
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) -> None:
+def command(
+    change_file: Path, prod: str, who: str, reason: str, prometheus: str | None, queries: Path | None, as_json: bool
+) -> None:
     """Apply a change at once, without rehearsal, receipt or canary. Never what a hard safety net forbids."""
     from agent.pager import ConsoleSink, FileSink, Pager
     from twin.cli.commands.promote import service_for
     from twin.cli.home import home, stop_command
-    from twin.cli.targets import compile_here, locked_world
+    from twin.cli.targets import compile_here, write_target
     from twin.receipt import is_agent
     from twin.spec.change import action_text
     from twin.spec.change_file import read_change
@@ -33,8 +37,8 @@ def command(change_file: Path, prod: str, who: str, reason: str, as_json: bool) 
     if is_agent(who):
         raise PolicyDenied("break-glass is for humans", f'"{who}" is a program\'s name', "let a human do it")
     change = read_change(change_file)
-    with locked_world(prod) as world:
-        service = service_for(prod, world)
+    with write_target(prod, prometheus=prometheus, queries=queries) as target:
+        service = service_for(target)
         plant = service.plant
         plan = compile_here(change, plant)
         now_s = plant.clock.now_s()

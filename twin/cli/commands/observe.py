@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from twin.cli.live import live_options
 from twin.cli.output import emit, write_text
 
 __all__ = ["command"]
@@ -15,19 +16,19 @@ __all__ = ["command"]
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The twin's file.")
 @click.option("--window", default="10m", show_default=True, help="How much of the past to look at.")
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(prod: str, out: Path, window: str, as_json: bool) -> None:
+def command(prod: str, out: Path, window: str, prometheus: str | None, queries: Path | None, as_json: bool) -> None:
     """Build a twin from production's objects, metrics and traces, and say how well it fits."""
-    from twin.cli.targets import open_world
+    from twin.cli.targets import read_target
     from twin.fit.beliefs import count_by_source
     from twin.fit.calibration import calibrate
     from twin.fit.observe import observe
-    from twin.fleet.plant import plant_of
     from twin.spec.errors import Inconclusive
     from twin.spec.files import write_fleet
     from twin.spec.units import parse_duration_s
 
-    plant = plant_of(open_world(prod), name=Path(prod).stem)
+    plant = read_target(prod, prometheus=prometheus, queries=queries)
     window_s = parse_duration_s(window)
     twin = observe(plant, window_s=window_s)
     try:

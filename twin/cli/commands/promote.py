@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from twin.cli.live import live_options
 from twin.cli.output import Stopped, complain, emit
 
 if TYPE_CHECKING:
-    from twin.fleet.world import World
+    from twin.cli.targets import Target
     from twin.promote.promoter import PromotionService
 
 __all__ = ["command", "service_for", "stopped"]
@@ -25,19 +26,23 @@ __all__ = ["command", "service_for", "stopped"]
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
 @click.option("--approval", multiple=True, type=click.Path(path_type=Path),
               help="An approval's file, once for each. Default: this receipt's, beside it.")  # fmt: skip
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(receipt_file: Path, prod: str, approval: tuple[Path, ...], as_json: bool) -> None:
+def command(
+    receipt_file: Path, prod: str, approval: tuple[Path, ...], prometheus: str | None, queries: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Check everything again, then canary, watch, and go on or take it back."""
     from twin.cli.commands.receipt import read_envelope
-    from twin.cli.targets import locked_world
+    from twin.cli.targets import write_target
     from twin.spec.errors import ApprovalMissing, ReceiptInvalid
 
     envelope = read_envelope(receipt_file, ReceiptInvalid, "verify the change again: twin verify")
     approval = approval or _approvals_beside(receipt_file, envelope)
     approvals = [read_envelope(path, ApprovalMissing, "approve it again: twin approve") for path in approval]
-    with locked_world(prod) as world:
+    with write_target(prod, prometheus=prometheus, queries=queries) as target:
         say: Callable[[str], None] = (lambda _: None) if as_json else (lambda text: click.echo(f"  {text}"))
-        service = service_for(prod, world, approvals=approvals, say=say)
+        service = service_for(target, approvals=approvals, say=say)
         try:
             done = service.attempt(envelope)
         except KeyboardInterrupt as error:
@@ -108,33 +113,30 @@ def stopped(service: PromotionService, prod: str, receipt_file: Path) -> Stopped
 
 
 def service_for(
-    prod: str,
-    world: World,
+    target: Target,
     *,
     approvals: list[dict[str, Any]] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> PromotionService:
-    """The promoter of a saved World: it saves the World's file at every move."""
+    """The promoter of a target: it makes the target durable at every move."""
     import policies
     from agent.limits.guard import SqliteWriteGuard
     from twin.cli.home import home, journal_path, trusted_folder
-    from twin.cli.targets import guard_target, save_world
-    from twin.fleet.plant import plant_of
     from twin.promote.journal import Journal
     from twin.promote.promoter import PromotionService
     from twin.receipt import load_trusted_keys
 
-    policy, where = policies.load(), guard_target(prod)
+    policy = policies.load()
     return PromotionService(
-        plant=plant_of(world, name=Path(prod).stem, writes=True),
+        plant=target.plant,
         journal=Journal(journal_path()),
         policy=policy,
         trusted=load_trusted_keys(trusted_folder()),
         guard=SqliteWriteGuard(
-            home() / "guard.sqlite", target=where, terminations_max=policy.pod_terminations_per_minute_max
+            home() / "guard.sqlite", target=target.where, terminations_max=policy.pod_terminations_per_minute_max
         ),
-        checkpoint=lambda: save_world(prod, world),
+        checkpoint=target.checkpoint,
         approvals=approvals or [],
         say=say,
-        where=where,
+        where=target.where,
     )

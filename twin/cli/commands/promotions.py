@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
+from twin.cli.live import live_options
 from twin.cli.output import emit
 
 __all__ = ["command"]
@@ -58,40 +58,44 @@ def show(promotion_id: str, as_json: bool) -> None:
 @command.command("undo")
 @click.argument("promotion_id")
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def undo(promotion_id: str, prod: str, as_json: bool) -> None:
+def undo(promotion_id: str, prod: str, prometheus: str | None, queries: Path | None, as_json: bool) -> None:
     """Take a promotion back: fields that still hold its values get what was there before.
 
     PROMOTION_ID may be `last`: the newest of this target.
     """
-    _take_back(_newest(prod) if promotion_id == "last" else promotion_id, prod, as_json, abort=False)
+    wanted = _newest(prod) if promotion_id == "last" else promotion_id
+    _take_back(wanted, prod, as_json, abort=False, prometheus=prometheus, queries=queries)
 
 
 @command.command("abort")
 @click.argument("promotion_id")
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def abort(promotion_id: str, prod: str, as_json: bool) -> None:
+def abort(promotion_id: str, prod: str, prometheus: str | None, queries: Path | None, as_json: bool) -> None:
     """Stop a promotion that is under way, and take it back."""
-    _take_back(promotion_id, prod, as_json, abort=True)
+    _take_back(promotion_id, prod, as_json, abort=True, prometheus=prometheus, queries=queries)
 
 
-def _take_back(promotion_id: str, prod: str, as_json: bool, *, abort: bool) -> None:
+def _take_back(
+    promotion_id: str, prod: str, as_json: bool, *, abort: bool, prometheus: str | None, queries: Path | None
+) -> None:
     from twin.cli.commands.promote import service_for
-    from twin.cli.targets import locked_world
+    from twin.cli.targets import write_target
     from twin.spec.errors import PromoterActive
 
-    with ExitStack() as lock:
-        try:
-            world = lock.enter_context(locked_world(prod))
-        except PromoterActive:  # By the lock alone somebody is at work: a lease outlives a holder that died.
-            if not abort:
-                raise
-            _ask_to_abort(promotion_id, prod, as_json)
-            return
-        service = service_for(prod, world)
-        done = service.abort(promotion_id) if abort else service.undo(promotion_id)
-        service.checkpoint()
+    try:
+        with write_target(prod, prometheus=prometheus, queries=queries) as target:
+            service = service_for(target)
+            done = service.abort(promotion_id) if abort else service.undo(promotion_id)
+            service.checkpoint()
+    except PromoterActive:  # Somebody is at work: a World's file is locked, or a live cluster's lease is held.
+        if not abort:
+            raise
+        _ask_to_abort(promotion_id, prod, as_json)
+        return
     lost, lines = _not_taken_back(promotion_id), [f"{promotion_id}: {done.reason}"]
     if lost:
         lines.append(f"  not taken back, for it cannot be: {'; '.join(lost)}")
@@ -126,12 +130,11 @@ def _not_taken_back(promotion_id: str) -> list[str]:
 def _newest(prod: str) -> str:
     """What `last` stands for: the newest promotion of this target. Raises BadInput if there is none."""
     from twin.cli.home import journal_path
-    from twin.cli.targets import refuse_unusable
+    from twin.cli.targets import target_name
     from twin.promote.journal import Journal
     from twin.spec.errors import BadInput
 
-    refuse_unusable(prod)
-    found = Journal(journal_path()).promotions(Path(prod).stem)
+    found = Journal(journal_path()).promotions(target_name(prod))
     if not found:
         raise BadInput(f"nothing was promoted to {prod} from here", "the journal has none", "twin promotions list")
     return found[-1].id
@@ -140,8 +143,7 @@ def _newest(prod: str) -> str:
 def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:
     """The promoter that holds the target reads the journal before every move: it is the one to take it back."""
     from twin.cli.home import journal_path
-    from twin.cli.targets import open_world
-    from twin.fleet.plant import plant_of
+    from twin.cli.targets import NO_METRICS, read_target
     from twin.promote.journal import Journal
     from twin.promote.promoter import ask_to_abort
     from twin.spec.errors import BadInput
@@ -152,6 +154,6 @@ def _ask_to_abort(promotion_id: str, prod: str, as_json: bool) -> None:
         raise BadInput(
             f"there is no promotion {promotion_id}", "the journal has none of that id", "twin promotions list"
         )
-    ask_to_abort(journal, promotion, plant_of(open_world(prod)).clock.now_s())
+    ask_to_abort(journal, promotion, read_target(prod, prometheus=NO_METRICS).clock.now_s())
     reason = "asked to stop; its promoter takes it back at its next look"
     emit(as_json, {"outcome": "asked", "reason": reason}, f"{promotion_id}: {reason}")

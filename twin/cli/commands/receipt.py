@@ -49,8 +49,7 @@ def show(receipt_file: Path, as_json: bool) -> None:
 def check_file(receipt_file: Path, at_s: float | None, prod: str | None, as_json: bool) -> None:
     """Check signature, signer, form and age. Exit code 7 if anything is wrong."""
     from twin.cli.home import trusted_folder
-    from twin.cli.targets import open_world
-    from twin.fleet.plant import plant_of
+    from twin.cli.targets import NO_METRICS, read_target
     from twin.receipt import check, load_trusted_keys
     from twin.spec.errors import BadInput, ReceiptInvalid
 
@@ -58,7 +57,7 @@ def check_file(receipt_file: Path, at_s: float | None, prod: str | None, as_json
         raise BadInput("--at and --prod are two clocks", "only one can be asked", "leave one of them out")
     envelope = read_envelope_file(receipt_file)
     if prod is not None:
-        moment, clock = plant_of(open_world(prod)).clock.now_s(), f"by the clock of {prod}"
+        moment, clock = read_target(prod, prometheus=NO_METRICS).clock.now_s(), f"by the clock of {prod}"
     elif at_s is not None:
         moment, clock = at_s, "at the time that was given"
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from twin.cli.live import live_options
 from twin.cli.output import StageProgress, emit, progress, write_text
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = ["command", "incident_now", "verdict_text"]
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", type=click.IntRange(1, 256),
               help="Processes for the rehearsal.")  # fmt: skip
 @click.option("--replications", default=16, show_default=True, type=click.IntRange(16, 4096), help="Paired runs.")
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(
     change_file: Path,
@@ -49,6 +51,8 @@ def command(
     out: Path,
     jobs: int,
     replications: int,
+    prometheus: str | None,
+    queries: Path | None,
     as_json: bool,
 ) -> None:
     """Rehearse a change inside the incident as the twin reproduces it, paired with doing nothing.
@@ -58,8 +62,7 @@ def command(
     import policies
     from chaos.catalogue import compile_fault
     from twin.cli.home import ensure_gate_key, keep_evidence
-    from twin.cli.targets import compile_here, open_world
-    from twin.fleet.plant import plant_of
+    from twin.cli.targets import compile_here, read_target
     from twin.gate.gate import Gate, Settings
     from twin.gate.receipts import receipt_issuer
     from twin.ports import VerifyRequest
@@ -81,7 +84,7 @@ def command(
     twin = read_fleet(twin_file)
     for fault in faults:  # A hypothesis that nobody can inject must not be left out in silence.
         compile_fault(fault, twin, start_ns=0)
-    plant = plant_of(open_world(prod), name=Path(prod).stem)
+    plant = read_target(prod, prometheus=prometheus, queries=queries)
     compile_here(change, plant)  # A change that cannot be read is exit 2.
     policy = policies.load()
     with progress(quiet=as_json) as bar, _shadow(shadow, prod, plant, twin, bar) as cluster:
