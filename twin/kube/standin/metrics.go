@@ -20,6 +20,8 @@ var buckets = []float64{
 // registry holds counters, gauges and histograms, and writes them as Prometheus reads them.
 type registry struct {
 	service string // whose process it is; empty for the users'
+	ready   func() bool
+	started time.Time
 	guard   sync.Mutex
 	values  map[string]float64
 	times   map[string]*times
@@ -32,7 +34,7 @@ type times struct {
 }
 
 func newRegistry() *registry {
-	return &registry{values: map[string]float64{}, times: map[string]*times{}}
+	return &registry{started: time.Now(), values: map[string]float64{}, times: map[string]*times{}}
 }
 
 func outcome(ok bool) string {
@@ -100,6 +102,10 @@ func (r *registry) write(w io.Writer) {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err == nil {
 		fmt.Fprintf(w, "process_cpu_seconds_total{service=%q} %g\n", r.service, float64(used.Utime.Nano()+used.Stime.Nano())/1e9)
+	}
+	fmt.Fprintf(w, "process_start_time_seconds{service=%q} %.3f\n", r.service, float64(r.started.UnixMilli())/1e3)
+	if r.ready != nil {
+		fmt.Fprintf(w, "twin_ready{service=%q} %d\n", r.service, map[bool]int{true: 1}[r.ready()])
 	}
 	if raw, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if words := strings.Fields(string(raw)); len(words) > 1 {

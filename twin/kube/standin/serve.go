@@ -30,11 +30,11 @@ func serve() {
 	s := &service{metrics: newRegistry(), started: time.Now()}
 	var script Script
 	readScript(&script)
-	s.metrics.service = script.Service
+	s.metrics.service, s.metrics.ready = script.Service, s.isReady
 	s.take(&script)
 	probes := http.NewServeMux()
 	probes.HandleFunc("/live", func(http.ResponseWriter, *http.Request) {})
-	probes.HandleFunc("/ready", s.ready)
+	probes.HandleFunc("/ready", s.showReady)
 	control(probes, s.metrics, func(raw []byte) error {
 		var script Script
 		if err := json.Unmarshal(raw, &script); err != nil {
@@ -62,8 +62,12 @@ func (s *service) take(script *Script) {
 	}
 }
 
-func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
-	if s.conduct.Load().NeverReady || time.Since(s.started) < seconds(s.script.Load().StartS) {
+func (s *service) isReady() bool {
+	return !s.conduct.Load().NeverReady && time.Since(s.started) >= seconds(s.script.Load().StartS)
+}
+
+func (s *service) showReady(w http.ResponseWriter, _ *http.Request) {
+	if !s.isReady() {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 }
