@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from twin.kube.api import LiveKubeApi, connect
+from twin.kube.news import cluster_news
 from twin.kube.prometheus import PrometheusTelemetry, Queries, read_queries
 from twin.ports.plant import OpsApi, Session, Telemetry
 from twin.spec.errors import ComponentMissing
@@ -66,5 +67,8 @@ def live_plant(
     kubeconfig: Path | None = None,
 ) -> LivePlant:
     """A live cluster by kubeconfig's context. Raises ComponentMissing, BadInput, ApiError if it does not answer."""
-    telemetry = PrometheusTelemetry(prometheus_url, queries or read_queries(), now_s=WallClock().now_s)
-    return LivePlant(connect(context=context, kubeconfig=kubeconfig), telemetry, ops=ops or NoOps())
+    kube = connect(context=context, kubeconfig=kubeconfig)
+    telemetry = PrometheusTelemetry(
+        prometheus_url, queries or read_queries(), now_s=WallClock().now_s, news=lambda: cluster_news(kube)
+    )
+    return LivePlant(kube, telemetry, ops=ops or NoOps())

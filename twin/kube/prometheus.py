@@ -11,7 +11,7 @@ import math
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -77,9 +77,17 @@ def read_queries(path: Path = DEFAULT_QUERIES) -> Queries:
 
 
 class PrometheusTelemetry:
-    """Implements Telemetry. `now_s` is asked for what "lately" means."""
+    """Implements Telemetry. `now_s` says what "lately" is; `news` gives what the cluster itself tells of."""
 
-    def __init__(self, url: str, queries: Queries, *, now_s: Any, step_s: float = STEP_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        queries: Queries,
+        *,
+        now_s: Callable[[], float],
+        news: Callable[[], Sequence[Signal]] = lambda: (),
+        step_s: float = STEP_S,
+    ) -> None:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise BadInput(
                 f'cannot use Prometheus at "{url}"', "it is no http or https address", "give --prometheus URL"
@@ -87,6 +95,7 @@ class PrometheusTelemetry:
         self._url = url.rstrip("/")
         self._queries = queries
         self._now_s = now_s
+        self._news = news
         self._step_s = step_s
 
     def services(self) -> Sequence[ServiceId]:
@@ -155,13 +164,13 @@ class PrometheusTelemetry:
         ]  # fmt: skip
 
     def signals(self, *, after: int) -> Sequence[tuple[int, Signal]]:
-        """Alerts as they began and ended, in the order of their times. A cursor is a time in microseconds."""
-        if not self._queries.alerts:
-            return []
+        """Alerts as they began and ended, and the cluster's own news, in the order of their times. A cursor is a time
+        in microseconds."""
         now_s = self._now_s()
-        found: list[tuple[float, Signal]] = []
-        for labels, values in self._range(self._queries.alerts, now_s - ALERTS_WITHIN_S, now_s):
-            found += self._alert(labels, [at_s for at_s, _ in values], now_s)
+        found = [(signal.at_s, signal) for signal in self._news()]
+        if self._queries.alerts:
+            for labels, values in self._range(self._queries.alerts, now_s - ALERTS_WITHIN_S, now_s):
+                found += self._alert(labels, [at_s for at_s, _ in values], now_s)
         found.sort(key=lambda one: (one[0], one[1].id))
         numbered: list[tuple[int, Signal]] = []
         last = 0

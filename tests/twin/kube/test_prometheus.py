@@ -119,9 +119,7 @@ def test_an_alert_begins_and_ends_and_cursors_go_on(server: Server) -> None:
     [(400, b'{"status": "error", "error": "parse error"}', Unprocessable), (503, b"busy", ApiError),
      (200, b"<html>", ApiError), (200, b'{"status": "error", "error": "no"}', ApiError)],
 )  # fmt: skip
-def test_what_is_no_answer_is_an_error_of_ours(
-    server: Server, status: int, body: bytes, error: type[TwinError]
-) -> None:
+def test_what_is_no_answer_is_our_error(server: Server, status: int, body: bytes, error: type[TwinError]) -> None:
     server.answer = lambda _: (status, body)
     with pytest.raises(error):
         server.telemetry.services()

@@ -51,10 +51,8 @@ class Cluster:
         return found, (version or "100") if self._left > 0 else "101"
 
 
-WORKLOAD = obj(
-    "Deployment", "cart", spec={"replicas": 2, "template": {"spec": {"containers": [{"name": "c", "image": "cart:v1"}]}}},
-    status={"replicas": 2},
-)  # fmt: skip
+TEMPLATE = {"spec": {"containers": [{"name": "c", "image": "cart:v1"}]}}
+WORKLOAD = obj("Deployment", "cart", spec={"replicas": 2, "template": TEMPLATE}, status={"replicas": 2})
 
 
 def test_everything_is_read_at_the_revision_of_the_first_list() -> None:
