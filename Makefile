@@ -15,7 +15,8 @@ test: $(VENV)/.dev ## every test that needs nothing but PyPI
 	$(BIN)/python -m pytest -n $(JOBS) -m "not real"
 
 test-real: $(VENV)/.dev ## plus those that need OPA and Chromium; says what is missing
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m real
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "real and not kind"
+	$(BIN)/python -m pytest -m kind
 
 real-tools: ## build or install what PyPI does not carry, once, into a cache folder
 	sh deploy/tools/build-opa.sh

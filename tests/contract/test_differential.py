@@ -85,6 +85,7 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("control-plane")
 @pytest.mark.requirement("R13")
 @pytest.mark.timeout(900)
 @settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

@@ -27,7 +27,7 @@ from twin.spec.fields import container_path
 
 RBAC = Path(__file__).parents[2] / "deploy" / "rbac"
 _CRASHES = Conduct(env=("CRASH", "1"), crash_after_s=1.0)
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("kind")]
+pytestmark = [pytest.mark.real, pytest.mark.kind]
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ def admin(roles: ControlPlane) -> LiveKubeApi:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("control-plane")
 @pytest.mark.requirement("R13")
 class TestLiveKubeApi(KubeApiContract):
     """As the identities that deploy/rbac makes, not as an administrator."""

@@ -32,7 +32,7 @@ from twin.spec.plan import ObjectRef, Plan
 from twin.spec.units import NS_PER_S
 from twin.spec.verdict import StageResult, StageVerdict
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("kind"), pytest.mark.requirement("R13")]
+pytestmark = [pytest.mark.real, pytest.mark.kind, pytest.mark.requirement("R13")]
 CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
 BAD = parse_fault("bad_rollout(shop/cart, image=cart:v2, ratio=0.6)")
 
