@@ -28,11 +28,12 @@ from twin.spec.verdict import RECOVERED_RATIO, StageName, StageResult, StageVerd
 __all__ = ["Trial", "try_on_shadow"]
 
 WARM_S: Final = 4.0
-LOOK_S: Final = 8.0
+LOOK_S: Final = 10.0
 WATCH_MAX_S: Final = 4.0
 PATIENCE: Final = Patience(canary_s=60.0, rollout_s=75.0, poll_s=0.5)
 HOPELESS_S: Final = 12.0  # A pod that cannot start for so long will not.
 SLACK_RATIO: Final = 0.05  # A look of a few seconds sees a few hundred users.
+BUSY_MAX: Final = 0.9  # Beyond it, users wait for the machine and not for what is tried.
 NEWS_MAX: Final = 40
 HOPELESS: Final = frozenset({
     "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
@@ -48,6 +49,7 @@ class Trial:
     enforces: Mapping[str, bool]
     timeline: list[tuple[float, str]] = field(default_factory=list)
     users: dict[str, float] = field(default_factory=dict)  # share let down, by moment
+    busy: dict[str, float] = field(default_factory=dict)  # share of the machines' processors, meanwhile
     events: list[str] = field(default_factory=list)
 
 
@@ -87,7 +89,7 @@ def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Any) -> tuple[StageVerd
     done = 0
     try:
         before = base_of(shadow.kube, plan.reads)
-        trial.users["before"] = _look(shadow)
+        trial.users["before"], trial.busy["before"] = _look(shadow)
         note(f"users let down: {trial.users['before']:.1%}")
         lost = False
         for move in moves_of(fitted):
@@ -106,7 +108,7 @@ def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Any) -> tuple[StageVerd
         for ref in _workloads(fitted):  # What does not roll out, as more replicas, has to get ready all the same.
             wait = WaitRollout(ref=ref)
             make_move(plant, fitted, wait, patience=PATIENCE, while_waiting=_Hopeless(shadow, ref).look)
-        trial.users["after"] = _look(shadow)
+        trial.users["after"], trial.busy["after"] = _look(shadow)
         note(f"users let down: {trial.users['after']:.1%}")
     except ComponentMissing as error:
         return StageVerdict.INCONCLUSIVE, f"the shadow cannot do this: {error}"
@@ -134,6 +136,9 @@ def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Any) -> tuple[StageVerd
     if after != tuple(one for one in before if one.ref not in kept):
         return StageVerdict.FAIL, "after the rollback the objects are not what they were"
     calm, then = trial.users["before"], trial.users["after"]
+    busiest = max(trial.busy.values())
+    if busiest > BUSY_MAX and then > RECOVERED_RATIO + SLACK_RATIO:
+        return StageVerdict.INCONCLUSIVE, f"the machine is {busiest:.0%} busy: how users fare says nothing here"
     if then > max(calm, RECOVERED_RATIO) + SLACK_RATIO:
         return StageVerdict.FAIL, f"users fare worse with it: {calm:.0%} let down before, {then:.0%} after"
     told = (
@@ -252,16 +257,19 @@ def _lose_a_pod(shadow: Shadow, plan: Plan, move: Apply, note: Any) -> bool:
     return True
 
 
-def _look(shadow: Shadow) -> float:
-    """Share of users let down over a few seconds, of the worst journey. Raises Inconclusive if nobody came."""
+def _look(shadow: Shadow) -> tuple[float, float]:
+    """Share of users let down over a few seconds, of the worst journey; and of the processors that were busy meanwhile.
+    Raises ComponentMissing if nobody came."""
     shadow.sleep(WARM_S)
-    first = shadow.users()
+    first, (busy_s, all_s) = shadow.users(), shadow.processor_s()
     shadow.sleep(LOOK_S)
+    busy_then_s, all_then_s = shadow.processor_s()
+    busy = (busy_then_s - busy_s) / max(all_then_s - all_s, 1e-9)
     ratios = [_ratio(first.get(name), count) for name, count in sorted(shadow.users().items())]
     known = [ratio for ratio in ratios if ratio is not None]
     if not known:
         raise ComponentMissing("the shadow has no users", f"nobody came in {LOOK_S:g} s", "see: twin shadow status")
-    return max(known)
+    return max(known), busy
 
 
 def _ratio(first: UserCount | None, last: UserCount) -> float | None:

@@ -34,7 +34,7 @@ from twin.kube.standins import (
 )
 from twin.ports.plant import KubeObject
 from twin.ports.shadow import Conduct, UserCount
-from twin.spec.errors import ApiError, BadInput, Conflict, Inconclusive, NotFound
+from twin.spec.errors import ApiError, BadInput, ComponentMissing, Conflict, Inconclusive, NotFound
 from twin.spec.fleet import Fleet, Service
 from twin.spec.ids import JourneyName, ServiceId
 from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
@@ -48,9 +48,10 @@ PUT_TRIES: Final = 5
 READY_MAX_S: Final = 120.0
 GONE_MAX_S: Final = 60.0
 POLL_S: Final = 0.25
-CPU_SHARE: Final = 0.35  # of the machine's cores that users may keep busy in calm times
-LIMIT_SHARE: Final = 0.4  # of a pod's own limit
+CPU_SHARE: Final = 0.25  # of the machine's cores that users may keep busy in calm times
+LIMIT_SHARE: Final = 0.35  # of a pod's own limit
 CALL_COST_S: Final = 0.0008  # processor time of either end of a call, beside its work; measured
+TICKS_A_S: Final = 100.0  # of /proc/stat, on every machine that Kubernetes runs on
 DEPTH_MAX: Final = 20  # of calls; a ring of services ends there
 RATE_MIN_RPS: Final = 1e-6
 ROOM_SHARE: Final = 0.7  # of the nodes' room that workloads ask for, so that a roll-out's surge finds some
@@ -237,6 +238,16 @@ class KubeShadow:
                     came[journey] = came.get(journey, 0.0) + float(value)
                     bad[journey] = bad.get(journey, 0.0) + float(value) * (said["outcome"] != "ok")
         return {JourneyName(name): UserCount(came=came[name], let_down=bad[name]) for name in sorted(came)}
+
+    def processor_s(self) -> tuple[float, float]:
+        if self._cluster is None:
+            raise ComponentMissing(
+                "nobody tells how busy the machines are", "this shadow is no kind cluster", "use kind"
+            )
+        told = self._cluster.on_node(self._cluster.nodes()[0], ["cat", "/proc/stat"]).splitlines()[0].split()
+        ticks = [float(one) for one in told[1:9]]  # user nice system idle iowait irq softirq steal
+        idle = ticks[3] + ticks[4]
+        return (sum(ticks) - idle) / TICKS_A_S, sum(ticks) / TICKS_A_S
 
     def events(self) -> Sequence[KubeObject]:
         found = [one for name in self.loaded.snapshot.namespaces for one in self._api.list_objects("Event", name)]

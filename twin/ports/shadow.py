@@ -84,6 +84,11 @@ class Shadow(Protocol):
         """Users so far, by journey."""
         ...
 
+    def processor_s(self) -> tuple[float, float]:
+        """Processor time that the machines have spent so far, busy and in all, in seconds; two looks are compared.
+        What users say of an overloaded machine says nothing of a plan."""
+        ...
+
     def events(self) -> Sequence[KubeObject]:
         """Kubernetes' events of the namespaces that are played, oldest first."""
         ...
