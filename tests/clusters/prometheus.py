@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import socket
@@ -10,18 +11,23 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.clusters.shop import await_that
 from tests.real import require_tool
+from twin.kube import LiveKubeApi
+from twin.spec.errors import TwinError
+from twin.spec.yaml_reader import Document, parse_document
 
-__all__ = ["Users", "exporter", "prometheus"]
+__all__ = ["Users", "exporter", "pods_of", "prometheus"]
 
 START_MAX_S = 30.0
+FOUND_EVERY_S = 3.0
 
 
 @dataclass
@@ -85,14 +91,77 @@ def exporter(users: Users) -> Iterator[str]:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Sequence[str], *, scrape_s: float = 1.0) -> Iterator[str]:
-    """A server that scrapes them; yields its URL. Ended by its pid. In CI a missing program fails."""
+def pods_of(api: LiveKubeApi, kubeconfig: Path, namespaces: Sequence[str], folder: Path) -> Iterator[dict[str, Any]]:
+    """A scrape configuration of a cluster's pods, through its API server: from here pods are not reached otherwise.
+    Who there is to scrape is written down every few seconds (Debian's Prometheus cannot ask Kubernetes itself)."""
+    document = _yaml(kubeconfig)
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+    for name, encoded in (
+        ("ca.crt", cluster["certificate-authority-data"]), ("me.crt", user["client-certificate-data"]),
+        ("me.key", user["client-key-data"]),
+    ):  # fmt: skip
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(base64.b64decode(encoded))
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(FOUND_EVERY_S):
+            with suppress(TwinError):  # A cluster that does not answer is asked again.
+                write()
+
+    def write() -> None:
+        found = [
+            {
+                "targets": [cluster["server"].removeprefix("https://")],
+                "labels": {
+                    "__metrics_path__": f"/api/v1/namespaces/{name}/pods/{pod['metadata']['name']}:9464/proxy/metrics",
+                    "pod": pod["metadata"]["name"],
+                },
+            }
+            for name in namespaces
+            for pod in api.list_objects("Pod", name)
+            if pod.get("status", {}).get("phase") == "Running"
+        ]
+        (folder / "pods.json.new").write_text(json.dumps(found))
+        (folder / "pods.json.new").replace(folder / "pods.json")
+
+    write()
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield {
+            "job_name": "pods", "scheme": "https",
+            "tls_config": {
+                "ca_file": str(folder / "ca.crt"), "cert_file": str(folder / "me.crt"),
+                "key_file": str(folder / "me.key"),
+            },
+            "file_sd_configs": [{"files": [str(folder / "pods.json")], "refresh_interval": "2s"}],
+        }  # fmt: skip
+    finally:
+        over.set()
+        keeper.join(10.0)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    document = parse_document(path.read_text())
+    assert isinstance(document, Document)
+    value: dict[str, Any] = document.value
+    return value
+
+
+@contextmanager
+def prometheus(
+    folder: Path, jobs: Sequence[Mapping[str, Any]], *, scrape_s: float = 1.0, rules: Path | None = None
+) -> Iterator[str]:
+    """A server with these scrape configurations; yields its URL. Ended by its pid. In CI a missing program fails."""
     require_tool("prometheus")
     program = shutil.which("prometheus") or "prometheus"
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "global": {"scrape_interval": f"{scrape_s:g}s", "evaluation_interval": f"{scrape_s:g}s"},
-        "scrape_configs": [{"job_name": "users", "static_configs": [{"targets": list(targets)}]}],
+        "scrape_configs": list(jobs),
+        "rule_files": [str(rules)] if rules else [],
     }
     (folder / "prometheus.json").write_text(json.dumps(config))  # JSON is YAML.
     with socket.socket() as free:

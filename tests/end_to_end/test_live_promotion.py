@@ -60,10 +60,12 @@ def users() -> Users:
 
 @pytest.fixture(scope="module")
 def prometheus_url(users: Users, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with exporter(users) as address, prometheus(tmp_path_factory.mktemp("prometheus"), [address]) as url:
-        telemetry = telemetry_of(url)
-        await_that("users are seen", lambda: len(telemetry.edges()) == 1)
-        yield url
+    with exporter(users) as address:
+        job = {"job_name": "users", "static_configs": [{"targets": [address]}]}
+        with prometheus(tmp_path_factory.mktemp("prometheus"), [job]) as url:
+            telemetry = telemetry_of(url)
+            await_that("users are seen", lambda: len(telemetry.edges()) == 1)
+            yield url
 
 
 def telemetry_of(url: str) -> PrometheusTelemetry:

@@ -253,7 +253,7 @@ class Gate:
             role = _Role.RIVAL if rank else _Role.BEST
             reproduced = suspect.fault is not None
             # A rival can only make it worse: who has failed already needs none.
-            tried = [c for c in candidates if rank == 0 or (c.outcome is not None and c.outcome.promotable)]
+            tried = [c for c in candidates if rank == 0 or _may_go_on(c)]
             if not tried:
                 break
             self._play(scene, situation, tried, _replications(seed, count), role=role, reproduced=reproduced)
@@ -265,26 +265,27 @@ class Gate:
         if effective and best is not None:
             fresh = _replications(seed + FRESH_FROM, self._settings.replications)
             self._play(scene, best, effective, fresh, role=_Role.FRESH, reproduced=True)
-        if self._shadow is not None:
-            self._try_cluster(self._shadow, reproduction.best.fault, candidates)
+        self._try_clusters(reproduction.best.fault, candidates)
 
-    def _try_cluster(self, shadow: Shadow, fault: Fault | None, candidates: Sequence[_Candidate]) -> None:
-        """Stages 5 and 6 on real clusters, for what may still go on: the dearest come last."""
-        live = self._production.live is not False
+    def _try_clusters(self, fault: Fault | None, candidates: Sequence[_Candidate]) -> None:
+        """Stages 5 and 6 on real clusters, for what may still go on: the dearest come last. A live production is asked
+        itself what it would admit; for another one the shadow answers, if there is one."""
+        shadow, live = self._shadow, self._production.live is not False
         for candidate in candidates:
             plan = candidate.plan
-            if plan is None or candidate.outcome is None or not candidate.outcome.promotable:
+            if plan is None or not _may_go_on(candidate) or not (live or shadow is not None):
                 continue
             if self._progress is not None:
-                self._progress.stage(f"trying it on shadow {shadow.name}", 2)
+                self._progress.stage("asking the API server" if shadow is None else f"trying it on {shadow.name}", 2)
             started = time.perf_counter()
             if live:
                 admitted = try_admission(self._production.kube, plan, where="production, dry run")
-            else:
+                self._settle_stage(candidate, admitted, started=started, level=EvidenceLevel.CONTROL_PLANE)
+            elif shadow is not None:
                 admitted = try_admission(shadow.kube, shadow.fit(plan), where=f"shadow {shadow.name}")
-            self._settle_stage(candidate, admitted, started=started, level=EvidenceLevel.CONTROL_PLANE)
+                self._settle_stage(candidate, admitted, started=started, level=EvidenceLevel.CONTROL_PLANE)
             self._advance()
-            if candidate.outcome.promotable:
+            if shadow is not None and _may_go_on(candidate):
                 started = time.perf_counter()
                 seen, self.last_trial = try_on_shadow(shadow, self._twin, plan, fault)
                 self._settle_stage(candidate, seen, started=started, level=shadow.level)
@@ -333,7 +334,7 @@ class Gate:
     def _try_mechanics(self, situation: World, candidates: Sequence[_Candidate]) -> None:
         """Stage 6, for what may still go on; where it is left out, the receipt says so."""
         for candidate in candidates:
-            if candidate.outcome is None or not candidate.outcome.promotable:
+            if not _may_go_on(candidate):
                 continue
             if not self._settings.mechanics:
                 reason = "left out: nobody tried whether it can be applied and taken back"
@@ -352,6 +353,10 @@ def _mechanics(situation: World, candidate: _Candidate) -> StageResult:
     assert candidate.plan is not None
     result = rehearse_mechanics(situation, candidate.plan)
     return replace(result, wall_s=time.perf_counter() - started)
+
+
+def _may_go_on(candidate: _Candidate) -> bool:
+    return candidate.outcome is not None and candidate.outcome.promotable
 
 
 _ROLE_TEXT: Final = {_Role.BEST: "", _Role.RIVAL: "under a rival: ", _Role.FRESH: "on fresh replications: "}
