@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twin.cli.doctor_tools import find_tool
 from twin.cli.home import home
@@ -15,9 +15,13 @@ from twin.spec.errors import BadInput
 if TYPE_CHECKING:
     from twin.kube.pool import ShadowPool
     from twin.kube.snapshot import Snapshot
+    from twin.ports.plant import KubeApi
     from twin.spec.fleet import Fleet
+    from twin.spec.importers import ManifestText
 
-__all__ = ["pool_here", "snapshot_of_source"]
+__all__ = ["namespaces_of", "objects_of_source", "pool_here", "snapshot_of_source", "workload_namespaces"]
+
+LIVE: Final = "kube:"
 
 
 def pool_here(*, node_image: str | None = None, workers: int = 0, gates: Sequence[str] = ()) -> ShadowPool:
@@ -46,40 +50,71 @@ def pool_here(*, node_image: str | None = None, workers: int = 0, gates: Sequenc
 def snapshot_of_source(
     source: str, *, fleet_file: Path | None, namespaces: Sequence[str]
 ) -> tuple[Snapshot, Fleet]:  # fmt: skip
-    """What is to be played, and by which programs: of a World, a live cluster, or manifests.
+    """What is to be played, and by which programs: of a World, a live cluster, a snapshot's file, or manifests.
 
     Raises BadInput, ComponentMissing, ApiError.
     """
+    from twin.spec.files import read_fleet
+    from twin.spec.importers import import_kubernetes
+
+    if fleet_file is not None:
+        fleet = read_fleet(fleet_file)
+        return objects_of_source(source, namespaces=namespaces or namespaces_of(fleet)), fleet
+    if _is_cluster(source) or _is_snapshot(Path(source)):
+        raise BadInput(f"cannot play {source}", "nothing says what its services do", "name a twin: --fleet twin.fleet")
+    fleet = import_kubernetes(_manifests(source), name=Path(source).resolve().stem).fleet
+    return objects_of_source(source, namespaces=namespaces), fleet
+
+
+def objects_of_source(source: str, *, namespaces: Sequence[str]) -> Snapshot:
+    """What a World, a cluster, a snapshot's file or manifests declare. Raises BadInput, ComponentMissing, ApiError."""
     from twin.kube import connect
     from twin.kube.declared import DeclaredObjects
-    from twin.kube.snapshot import take_snapshot
-    from twin.spec.files import read_fleet
-    from twin.spec.importers import import_kubernetes, read_sources
+    from twin.kube.snapshot import read_snapshot, take_snapshot
 
-    fleet = read_fleet(fleet_file) if fleet_file else None
-    if source.startswith("kube:"):
-        if fleet is None:
-            raise BadInput(
-                f"cannot play {source}", "nothing says what its services do", "name a twin: --fleet twin.fleet"
-            )
-        api = connect(context=source.removeprefix("kube:") or None)
-        return take_snapshot(api, namespaces or namespaces_of(fleet), source=source), fleet
     path = Path(source)
-    if path.is_file() and path.suffix not in (".yaml", ".yml", ".json"):
+    if _is_cluster(source):
+        if source.startswith(LIVE):
+            live = connect(context=source.removeprefix(LIVE) or None)
+            return take_snapshot(live, namespaces or workload_namespaces(live), source=source)
         from twin.cli.targets import open_world
         from twin.fleet.plant import plant_of
 
-        world = open_world(source)
-        if fleet is None:
-            raise BadInput(f"cannot play {source}", "nothing says what its services do", "name a twin: twin observe")
-        return take_snapshot(plant_of(world).kube, namespaces or namespaces_of(fleet), source=source), fleet
-    texts, unreadable = read_sources([path])
+        kube = plant_of(open_world(source)).kube
+        return take_snapshot(kube, namespaces or workload_namespaces(kube), source=source)
+    if _is_snapshot(path):
+        return read_snapshot(path)
+    declared = DeclaredObjects(_manifests(source), default_namespace="default")
+    return take_snapshot(declared, namespaces or declared.namespaces(), source=source)
+
+
+def _is_cluster(source: str) -> bool:
+    return source.startswith(LIVE) or Path(source).suffix == ".world"
+
+
+def _is_snapshot(path: Path) -> bool:
+    """By its first lines: a snapshot is JSON with sorted keys, and its apiVersion is ours."""
+    if not path.is_file() or path.suffix != ".json":
+        return False
+    with path.open("rb") as file:
+        return b'"apiVersion": "twin/v1alpha1"' in file.read(200)
+
+
+def _manifests(source: str) -> list[ManifestText]:
+    from twin.spec.importers import read_sources
+
+    texts, unreadable = read_sources([Path(source)])
     if not texts:
         why = unreadable[0].text if unreadable else "there is no manifest in it"
         raise BadInput(f"cannot read {source}", why, "name a file or a folder of manifests")
-    declared = DeclaredObjects(texts, default_namespace="default")
-    fleet = fleet or import_kubernetes(texts, name=path.resolve().stem).fleet
-    return take_snapshot(declared, namespaces or declared.namespaces(), source=source), fleet
+    return texts
+
+
+def workload_namespaces(kube: KubeApi) -> list[str]:
+    """Those with a workload, but for Kubernetes' own and ours."""
+    kinds = ("Deployment", "StatefulSet", "DaemonSet")
+    found = {str(one["metadata"]["namespace"]) for kind in kinds for one in kube.list_objects(kind)}
+    return sorted(found - {"kube-system", "twin-system", "local-path-storage"})
 
 
 def namespaces_of(fleet: Fleet) -> list[str]:

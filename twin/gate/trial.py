@@ -6,14 +6,25 @@ dynamics, on a handful of stand-ins with a part of the load, is heard only where
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chaos.live import strike
 from twin.change.apply import Undo, undo_step
 from twin.change.base import base_of
-from twin.change.moves import Apply, Patience, WaitCanary, WaitRollout, Watch, make_move, moves_of
+from twin.change.moves import (
+    Apply,
+    Hold,
+    Move,
+    Patience,
+    Resume,
+    WaitCanary,
+    WaitRollout,
+    Watch,
+    make_move,
+    moves_of,
+)
 from twin.ports.plant import Clock, KubeApi, KubeObject, OpsApi, Session
 from twin.ports.shadow import Shadow, UserCount
 from twin.spec.canonical import digest, plain
@@ -82,7 +93,7 @@ def try_on_shadow(shadow: Shadow, fleet: Fleet, plan: Plan, fault: Fault | None)
     return _result(*outcome, trial), trial
 
 
-def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Any) -> tuple[StageVerdict, str]:
+def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Callable[[str], None]) -> tuple[StageVerdict, str]:
     plant = _ShadowPlant(shadow)
     fitted = shadow.fit(plan)
     undos: list[Undo] = []
@@ -239,7 +250,7 @@ def _stuck(kube: KubeApi, ref: ObjectRef) -> str:
     return ""
 
 
-def _lose_a_pod(shadow: Shadow, plan: Plan, move: Apply, note: Any) -> bool:
+def _lose_a_pod(shadow: Shadow, plan: Plan, move: Apply, note: Callable[[str], None]) -> bool:
     """Chaos on the way: a pod of the workload under change goes. Not the only one: that would test nothing."""
     step = plan.steps[move.step]
     if not isinstance(step, PatchStep) or not step.rolls_out:
@@ -277,10 +288,19 @@ def _ratio(first: UserCount | None, last: UserCount) -> float | None:
     return (last.let_down - (first.let_down if first else 0.0)) / came if came > 0 else None
 
 
-def _told(plan: Plan, move: Any) -> str:
-    if isinstance(move, Apply):
-        return f"applied: {plan.steps[move.step].summary}"
-    return f"{type(move).__name__}: {move.ref}"
+def _told(plan: Plan, move: Move) -> str:
+    match move:
+        case Apply(step=step):
+            return f"applied: {plan.steps[step].summary}"
+        case WaitCanary(ref=ref):
+            return f"canary of {ref} is there"
+        case Hold(ref=ref):
+            return f"{ref} held"
+        case Resume(ref=ref):
+            return f"{ref} goes on"
+        case WaitRollout(ref=ref):
+            return f"{ref} rolled out"
+    return "watched"
 
 
 def _news(events: Sequence[KubeObject], known: set[str]) -> list[str]:

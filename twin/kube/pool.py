@@ -69,8 +69,7 @@ class ShadowPool:
 
         Raises BadInput, ComponentMissing, Inconclusive (it is not closed), TwinError.
         """
-        if not NAME.fullmatch(name):
-            raise BadInput(f'"{name}" is no name for a shadow', "a name is a-z, 0-9 and dashes", "choose another")
+        self.check_name(name)
         with self._locked(name):
             cluster = create_cluster(
                 name, self._folder, image=self._settings.image, workers=self._settings.workers,
@@ -92,9 +91,16 @@ class ShadowPool:
                 raise
         return record
 
+    @staticmethod
+    def check_name(name: str) -> None:
+        """Raises BadInput for what cannot name a cluster and a file."""
+        if not NAME.fullmatch(name):
+            raise BadInput(f'"{name}" is no name for a shadow', "a name is a-z, 0-9 and dashes", "choose another")
+
     def down(self, name: str) -> bool:
         """Take a shadow away, and all that is written of it. False if there was none. Raises PromoterActive if
         somebody works on it; ComponentMissing, TwinError."""
+        self.check_name(name)
         path = self._path(name)
         cluster = KindCluster(f"twin-{name}", self._folder / f"{name}.kubeconfig")
         with self._locked(name):

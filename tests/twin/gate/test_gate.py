@@ -14,6 +14,7 @@ import pytest
 from chaos.catalogue import compile_fault
 from policies import Decision, Policy, load
 from tests.small_shop import small_shop
+from tests.twin.gate.world_shadow import WorldShadow
 from twin.change.compile import compile_change
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -25,11 +26,12 @@ from twin.ports.plant import Metric, Plant, Series, Telemetry
 from twin.ports.services import Judged, VerifyRequest
 from twin.receipt import KeyRole, load_signer, new_key, trust_key
 from twin.spec.change import Action, Change, Strategy
-from twin.spec.errors import ApiError, PolicyDenied
+from twin.spec.errors import ApiError, Forbidden, PolicyDenied, TwinError
 from twin.spec.fault import parse_fault
 from twin.spec.ids import ServiceId
 from twin.spec.incident import Incident
 from twin.spec.plan import ObjectRef
+from twin.spec.receipt import EvidenceLevel
 from twin.spec.signal import Symptom, SymptomKind
 from twin.spec.units import ns
 from twin.spec.verdict import Outcome, Prediction, StageName, StageVerdict
@@ -262,3 +264,59 @@ def test_each_count_decides_as_it_should(role: _Role, figures: dict[str, Any], o
     assert candidate.judgement is not None
     if outcome.promotable:
         assert candidate.judgement.replications == 16, "a receipt must not rest on a rival's few runs"
+
+
+def _on_shadow(plant: Plant, world: World, shadow: WorldShadow | None) -> tuple[Judged, list[EvidenceLevel]]:
+    levels: list[EvidenceLevel] = []
+
+    def issue(evidence: Evidence) -> Mapping[str, Any]:
+        levels.append(evidence.level)
+        return {}
+
+    gate = Gate(
+        small_shop(), plant, _policy(), settings=Settings(replications=8), issue=issue,
+        shadow=shadow,  # type: ignore[arg-type]
+    )  # fmt: skip
+    (judged,) = gate.verify(_request(world)).judged
+    return judged, levels
+
+
+def test_what_a_shadow_saw_is_a_stage_and_gives_the_receipt_its_level() -> None:
+    world = _struck()
+    judged, levels = _on_shadow(plant_of(world), world, WorldShadow(world.save()))
+    assert judged.verdict.outcome is Outcome.EFFECTIVE
+    assert levels == [EvidenceLevel.STAND_INS]
+    stages = [stage.stage for stage in judged.verdict.stages]
+    assert stages[-2:] == [StageName.CONTROL_PLANE, StageName.SHADOW]
+
+
+@pytest.mark.parametrize(
+    ("why", "outcome"),
+    [(Forbidden("cannot patch", "exceeded quota", "x"), Outcome.REJECTED),
+     (ApiError("cannot patch", "etcd is away", "x"), Outcome.INCONCLUSIVE)],
+)  # fmt: skip
+def test_what_works_on_the_twin_and_not_on_the_shadow_is_no_pass(why: TwinError, outcome: Outcome) -> None:
+    world = _struck()
+    judged, levels = _on_shadow(plant_of(world), world, WorldShadow(world.save(), breaks={"patch": why}))
+    assert (judged.verdict.outcome, judged.receipt, levels) == (outcome, None, [])
+    assert why.why in judged.verdict.reason
+
+
+@dataclass(frozen=True)
+class _Live:
+    """A Plant that says that users depend on it."""
+
+    plant: Plant
+    live: bool | None = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plant, name)
+
+
+def test_a_live_production_is_asked_itself_what_it_admits() -> None:
+    world = _struck()
+    judged, levels = _on_shadow(_Live(plant_of(world)), world, None)  # type: ignore[arg-type]
+    result = next(stage for stage in judged.verdict.stages if stage.stage is StageName.CONTROL_PLANE)
+    # A World takes no pods, not even by a dry run: so this production refuses.
+    assert (result.verdict, "production, dry run" in result.reason) == (StageVerdict.FAIL, True)
+    assert (judged.verdict.outcome, levels) == (Outcome.REJECTED, [])

@@ -37,6 +37,7 @@ def up(name: str, node_image: str | None, workers: int, gates: tuple[str, ...], 
     from twin.cli.shadows import pool_here
 
     pool = pool_here(node_image=node_image, workers=workers, gates=gates)
+    pool.check_name(name)
     started = time.monotonic()
     with progress(quiet=as_json) as bar:
         bar.stage(f"making shadow {name}", 1)
@@ -79,6 +80,35 @@ def load(source: str, fleet_file: Path | None, namespaces: tuple[str, ...], name
     if snapshot.moved:
         text.append(f"  moved   while it was read: {', '.join(snapshot.moved)}")
     emit(as_json, facts, "\n".join([*text, f"  next    twin shadow status --name {name}"]))
+
+
+@command.command(name="snapshot")
+@click.argument("source")
+@click.option("-n", "--namespace", "namespaces", multiple=True, help="Repeatable; by default those with workloads.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The snapshot's file.")
+@click.option("--since", type=click.Path(path_type=Path), help="An older snapshot: tell what changed.")
+@_JSON
+def snapshot(source: str, namespaces: tuple[str, ...], out: Path, since: Path | None, as_json: bool) -> None:
+    """Write down what a cluster declares in some namespaces: at one revision, secrets redacted.
+
+    SOURCE is as for `load`.
+    """
+    from twin.cli.shadows import objects_of_source
+    from twin.kube.snapshot import differences, read_snapshot, write_snapshot
+
+    older = read_snapshot(since) if since else None
+    taken = objects_of_source(source, namespaces=namespaces)
+    write_snapshot(taken, out)
+    changed = differences(older, taken) if older else []
+    lines = [f"{out}: {len(taken.objects)} objects of {', '.join(taken.namespaces)}, digest {taken.digest[:12]}"]
+    lines += [f"  moved   while it was read: {', '.join(taken.moved)}"] if taken.moved else []
+    lines += [f"  unread  {', '.join(taken.unread)}: not there, or not ours to read"] if taken.unread else []
+    lines += [f"  {line}" for line in changed] if older else []
+    facts = {
+        "objects": len(taken.objects), "digest": taken.digest, "version": taken.version, "moved": list(taken.moved),
+        "unread": list(taken.unread), "owners": dict(taken.owners), "changed": changed,
+    }  # fmt: skip
+    emit(as_json, facts, "\n".join(lines))
 
 
 @command.command(name="status")
