@@ -27,6 +27,7 @@ ACTIONS = (
     Action(kind="scale", target="shop/cart", parameters={"replicas": 5.0}),
     Action(kind="scale", target="shop/catalog", parameters={"replicas": 5.0}),
     Action(kind="set_env", target="shop/cart", parameters={"name": "LOG", "value": "debug"}),
+    Action(kind="set_image", target="shop/cart", parameters={"image": "cart:v3"}),
     Action(kind="set_resources", target="shop/web", parameters={"memory_limit": "512Mi"}),
     Action(kind="restart", target="shop/orders"),
     Action(kind="set_route", target="shop/web--cart", parameters={"retries": 0.0, "timeout_s": 0.5}),
@@ -39,6 +40,7 @@ ACTIONS = (
 AFTERWARDS: dict[str, Action | None] = {
     "scale": Action(kind="scale", target="shop/cart", parameters={"replicas": 7.0}),
     "set_env": Action(kind="set_env", target="shop/cart", parameters={"name": "LOG", "value": "trace"}),
+    "set_image": Action(kind="set_image", target="shop/cart", parameters={"image": "cart:v4"}),
     "set_resources": Action(kind="set_resources", target="shop/web", parameters={"memory_limit": "768Mi"}),
     "restart": Action(kind="restart", target="shop/orders"),
     "set_route": Action(kind="set_route", target="shop/web--cart", parameters={"retries": 3.0, "timeout_s": 0.7}),
@@ -181,7 +183,7 @@ def test_a_change_that_means_nothing_is_refused(actions: tuple[Action, ...]) -> 
 def test_every_kind_has_its_file_and_says_what_it_is() -> None:
     kinds = {kind.kind for kind in action_types()}
     assert kinds >= {
-        "restart", "rollout_undo", "rollout_pause", "scale", "set_resources", "set_env", "cordon", "set_route",
-        "shed_load", "terminate_session", "drop_table", "set_firewall_rule",
+        "restart", "rollout_undo", "rollout_pause", "scale", "set_resources", "set_env", "set_image", "cordon",
+        "set_route", "shed_load", "terminate_session", "drop_table", "set_firewall_rule",
     }  # fmt: skip
     assert all(kind.summary for kind in action_types())

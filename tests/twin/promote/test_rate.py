@@ -16,6 +16,7 @@ from tests.twin.promote.test_watch import CART
 from twin.change.facts import terminations_a_minute, terminations_by_move
 from twin.change.moves import Apply, Resume, moves_of
 from twin.cli.commands.promote import service_for
+from twin.cli.targets import write_target
 from twin.fleet.plant import plant_of
 from twin.ports.plant import Plant
 from twin.ports.services import PromotionOutcome
@@ -120,8 +121,9 @@ def test_the_commands_guard_has_the_nets_figure_and_its_targets_count(
     monkeypatch.setenv("TWIN_HOME", str(rig.folder / "home"))
     for folder in ("trusted", "keys"):
         (rig.folder / "home" / folder).mkdir(parents=True)
-    one = service_for(str(rig.file), rig.world())
-    other = service_for(str(rig.folder / "other.world"), rig.world())
+    rig.file.with_name("other.world").write_bytes(rig.file.read_bytes())
+    with write_target(str(rig.file)) as mine, write_target(str(rig.folder / "other.world")) as another:
+        one, other = service_for(mine), service_for(another)
     most = policies.load().pod_terminations_per_minute_max
     assert (one.guard.terminations_max, other.guard.terminations_max) == (most, most)
     one.guard.admit(kind="restart", scope="shop/cart", pod_terminations=most, now_s=1000.0)

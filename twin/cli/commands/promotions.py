@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -86,16 +87,23 @@ def _take_back(
     from twin.cli.targets import write_target
     from twin.spec.errors import PromoterActive
 
-    try:
-        with write_target(prod, prometheus=prometheus, queries=queries) as target:
-            service = service_for(target)
+    with ExitStack() as lock:
+        try:
+            target = lock.enter_context(write_target(prod, prometheus=prometheus, queries=queries))
+        except PromoterActive:  # By a World's lock alone somebody is at work: a lease outlives a holder that died.
+            if not abort:
+                raise
+            _ask_to_abort(promotion_id, prod, as_json)
+            return
+        service = service_for(target)
+        try:
             done = service.abort(promotion_id) if abort else service.undo(promotion_id)
-            service.checkpoint()
-    except PromoterActive:  # Somebody is at work: a World's file is locked, or a live cluster's lease is held.
-        if not abort:
-            raise
-        _ask_to_abort(promotion_id, prod, as_json)
-        return
+        except PromoterActive:  # A live cluster has no lock but its lease: its holder, if it lives, is asked.
+            if not (abort and target.plant.live):
+                raise
+            _ask_to_abort(promotion_id, prod, as_json)
+            return
+        service.checkpoint()
     lost, lines = _not_taken_back(promotion_id), [f"{promotion_id}: {done.reason}"]
     if lost:
         lines.append(f"  not taken back, for it cannot be: {'; '.join(lost)}")
