@@ -7,7 +7,7 @@ from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
 from twin.spec.fault import Parameter
-from twin.spec.fields import container_path, get_field
+from twin.spec.fields import container_path
 from twin.spec.plan import PatchStep
 
 __all__ = ["ACTION", "compile_action"]
@@ -22,17 +22,14 @@ ACTION = ActionType(
 
 
 def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
-    """The container's image; a roll-out follows. Raises BadInput without one, or if it runs already."""
+    """The container's image; a roll-out follows. Raises BadInput without one."""
     ref, workload = find_workload(kube, action.target)
     image = str(action.parameters.get("image", ""))
     if not image:
         raise BadInput(f"cannot set the image of {action.target}", "none is given", "add parameters: {image: cart:v3}")
-    path = container_path(main_container(workload), "image")
-    if get_field(workload, path) == image:
-        raise BadInput(f"cannot set the image of {action.target}", f"it runs {image} already", "name another")
     step = PatchStep(
         ref=ref,
-        fields={path: image},
+        fields={container_path(main_container(workload), "image"): image},
         terminates_pods=int(workload["spec"].get("replicas", 1)),
         rolls_out=True,
         summary=f"set the image of {action.target} to {image}",
