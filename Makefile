@@ -6,7 +6,7 @@ JOBS ?= auto
 TWIN_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/twin/tools
 export TWIN_TOOLS
 
-.PHONY: demo test fuzz test-real real-tools campaigns lint types layers requirements docs bench validate clean
+.PHONY: demo test fuzz test-real real-tools campaigns fidelity lint types layers requirements docs bench validate clean
 
 demo: $(VENV)/.run ## watch two incidents, from alert to report
 	$(BIN)/twin demo
@@ -40,6 +40,9 @@ fuzz: $(VENV)/.dev ## the property tests again, with many examples that no run h
 
 campaigns: $(VENV)/.dev ## the long forms of what CI does in short: every crash point, many random writes
 	TWIN_CRASH_STEP=1 TWIN_DIFFERENTIAL=200 $(BIN)/python -m pytest -m real tests/end_to_end/test_live_promotion.py tests/contract
+
+fidelity: $(VENV)/.dev ## what a real cluster does beside what its twin says; ten quiet minutes
+	$(BIN)/python -m tests.benchmarks.bench_fidelity
 
 requirements: $(VENV)/.dev ## which test holds which requirement
 	$(BIN)/python tests/requirements.py

@@ -25,7 +25,7 @@ from twin.change.moves import (
     make_move,
     moves_of,
 )
-from twin.ports.plant import Clock, KubeApi, KubeObject, OpsApi, Session
+from twin.ports.plant import Clock, KubeApi, KubeObject, OpsApi, Plant, Session
 from twin.ports.shadow import Shadow, UserCount
 from twin.spec.canonical import digest, plain
 from twin.spec.errors import ApiError, ComponentMissing, Inconclusive, TwinError
@@ -36,7 +36,7 @@ from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef, PatchStep, Plan
 from twin.spec.verdict import RECOVERED_RATIO, StageName, StageResult, StageVerdict
 
-__all__ = ["Trial", "try_on_shadow"]
+__all__ = ["Trial", "shadow_plant", "try_on_shadow"]
 
 WARM_S: Final = 4.0
 LOOK_S: Final = 10.0
@@ -94,7 +94,7 @@ def try_on_shadow(shadow: Shadow, fleet: Fleet, plan: Plan, fault: Fault | None)
 
 
 def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Callable[[str], None]) -> tuple[StageVerdict, str]:
-    plant = _ShadowPlant(shadow)
+    plant = shadow_plant(shadow)
     fitted = shadow.fit(plan)
     undos: list[Undo] = []
     done = 0
@@ -166,6 +166,11 @@ def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Callable[[str], None]) 
 def _workloads(plan: Plan) -> list[ObjectRef]:
     refs = [step.ref for step in plan.steps if isinstance(step, PatchStep)]
     return [ref for ref in dict.fromkeys(refs) if ref.kind in (WorkloadKind.DEPLOYMENT, WorkloadKind.STATEFUL_SET)]
+
+
+def shadow_plant(shadow: Shadow) -> Plant:
+    """A shadow as something that moves are made on; it shows no metrics."""
+    return _ShadowPlant(shadow)
 
 
 class _ShadowPlant:

@@ -44,15 +44,18 @@ def close(api: LiveKubeApi, cluster: KindCluster) -> None:
     addresses = [one["address"] for node in nodes for one in node["status"]["addresses"] if one["type"] == "InternalIP"]
     if not ranges or any(ipaddress.ip_network(one).version != 4 for one in ranges):
         raise Inconclusive("the shadow cannot be closed", f"its pods' addresses are {ranges}", "use IPv4 only")
-    rules = [["-N", CHAIN], ["-F", CHAIN]]
+    rules = [["-F", CHAIN]]
     rules += [["-A", CHAIN, "-d", one, "-j", "RETURN"] for one in ranges]
     rules += [["-A", CHAIN, "-d", one, "-p", "tcp", "--dport", str(API_PORT), "-j", "RETURN"] for one in addresses]
     rules += [["-A", CHAIN, "-j", "DROP"]]
     for node in nodes:
         own = node["spec"]["podCIDRs"][0]
-        for number, rule in enumerate([*rules, ["-I", "FORWARD", "1", "-s", own, "-j", CHAIN]]):
-            with suppress(*([TwinError] if number == 0 else [])):  # The chain may be there from before.
-                cluster.on_node(node["metadata"]["name"], ["iptables", *rule])
+        name, jump = node["metadata"]["name"], ["FORWARD", "-s", own, "-j", CHAIN]
+        for old in (["-D", *jump], ["-N", CHAIN]):
+            with suppress(TwinError):  # From before there may be all of it, or nothing.
+                cluster.on_node(name, ["iptables", *old])
+        for rule in (*rules, ["-I", *jump]):
+            cluster.on_node(name, ["iptables", *rule])
 
 
 def prove(api: LiveKubeApi, cluster: KindCluster) -> dict[str, bool]:

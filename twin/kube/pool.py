@@ -21,7 +21,7 @@ from twin.kube.kind import KindCluster, clusters, create_cluster, delete_cluster
 from twin.kube.shadow import KubeShadow
 from twin.kube.standins import IMAGE, build_program, write_images
 from twin.spec.atomic import replace_file
-from twin.spec.errors import BadInput, PromoterActive
+from twin.spec.errors import BadInput, Inconclusive, PromoterActive
 
 __all__ = ["PoolSettings", "ShadowPool", "ShadowRecord"]
 
@@ -85,6 +85,11 @@ class ShadowPool:
                     archive.unlink(missing_ok=True)
                 close(api, cluster)
                 record = ShadowRecord(name=name, kubeconfig=cluster.kubeconfig, enforces=prove(api, cluster))
+                if not record.enforces["egress"]:
+                    raise Inconclusive(
+                        f"shadow {name} cannot be closed", "a pod of it reached a port of this machine",
+                        "see the nodes' iptables",
+                    )  # fmt: skip
                 self._write(record)
             except BaseException:
                 delete_cluster(cluster)
@@ -132,7 +137,8 @@ class ShadowPool:
         own = f"{TEMPORARY}-{os.getpid()}"
         record = self.up(own)
         try:
-            yield self._open(record)
+            with self._locked(own):
+                yield self._open(record)
         finally:
             self.down(own)
 

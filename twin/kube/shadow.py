@@ -34,7 +34,7 @@ from twin.kube.standins import (
 )
 from twin.ports.plant import KubeObject
 from twin.ports.shadow import Conduct, UserCount
-from twin.spec.errors import ApiError, BadInput, ComponentMissing, Conflict, Inconclusive, NotFound
+from twin.spec.errors import ApiError, BadInput, Conflict, Inconclusive, NotFound
 from twin.spec.fleet import Fleet, Service
 from twin.spec.ids import JourneyName, ServiceId
 from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
@@ -83,14 +83,14 @@ class _Mischief:
 
 
 class KubeShadow:
-    """Implements Shadow on a kind cluster, or on any cluster by its API."""
+    """Implements Shadow on a kind cluster that `pool` made."""
 
     def __init__(
         self,
         name: str,
         api: LiveKubeApi,
         *,
-        cluster: KindCluster | None,
+        cluster: KindCluster,
         enforces: Mapping[str, bool],
         cache: Path,
     ) -> None:
@@ -142,7 +142,6 @@ class KubeShadow:
         self._load_images(images_of(snapshot))
         objects = [
             *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in snapshot.namespaces),
-
             *dress(snapshot, fleet, room=room),
         ]  # fmt: skip
         users = load_objects(load_script(fleet, addresses, share=share))
@@ -240,10 +239,6 @@ class KubeShadow:
         return {JourneyName(name): UserCount(came=came[name], let_down=bad[name]) for name in sorted(came)}
 
     def processor_s(self) -> tuple[float, float]:
-        if self._cluster is None:
-            raise ComponentMissing(
-                "nobody tells how busy the machines are", "this shadow is no kind cluster", "use kind"
-            )
         told = self._cluster.on_node(self._cluster.nodes()[0], ["cat", "/proc/stat"]).splitlines()[0].split()
         ticks = [float(one) for one in told[1:9]]  # user nice system idle iowait irq softirq steal
         idle = ticks[3] + ticks[4]
@@ -334,8 +329,6 @@ class KubeShadow:
     # Loading
 
     def _load_images(self, names: Sequence[str]) -> None:
-        if self._cluster is None:
-            return  # Such a cluster pulls its images; see docs/LIMITS.md.
         program = build_program(self._cache)
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "stand-ins.tar"

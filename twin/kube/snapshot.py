@@ -18,6 +18,7 @@ from twin.spec.atomic import replace_file
 from twin.spec.canonical import digest
 from twin.spec.errors import BadInput, Forbidden, NotFound
 from twin.spec.ids import Sha256
+from twin.spec.owners import owner_of
 
 __all__ = [
     "KINDS",
@@ -203,28 +204,12 @@ def _scaled(objects: Sequence[KubeObject]) -> dict[str, str]:
 
 
 def _owner(obj: KubeObject, scaled: Mapping[str, str]) -> str:
-    """Who decides about it, beyond whoever writes: a GitOps controller, a package manager, a parent, an autoscaler."""
-    metadata = obj["metadata"]
-    labels, notes = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    if tracked := notes.get("argocd.argoproj.io/tracking-id"):
-        return f"argocd:{tracked.partition(':')[0]}"
-    if instance := labels.get("argocd.argoproj.io/instance"):
-        return f"argocd:{instance}"
-    for prefix in ("kustomize", "helm"):
-        if name := labels.get(f"{prefix}.toolkit.fluxcd.io/name"):
-            return f"flux:{labels.get(f'{prefix}.toolkit.fluxcd.io/namespace', '')}/{name}"
-    for one in metadata.get("ownerReferences", ()):
-        if one.get("controller"):
-            return f"{one['kind']}:{one['name']}"
-    if release := notes.get("meta.helm.sh/release-name"):
-        return f"helm:{release}"
-    managers = {one.get("manager", "") for one in metadata.get("managedFields", ()) if not one.get("subresource")}
-    for manager in sorted(managers):
-        if manager.startswith(("argocd", "kustomize-controller", "helm-controller")):
-            return f"manager:{manager}"
-    if scaler := scaled.get(_key(obj)):
-        return f"replicas by HorizontalPodAutoscaler:{scaler}"
-    return ""
+    """Who decides about it: a GitOps controller, a package manager, a parent, or an autoscaler about its replicas."""
+    owner = owner_of(obj)
+    if owner is not None:
+        return str(owner)
+    scaler = scaled.get(_key(obj))
+    return f"replicas by HorizontalPodAutoscaler:{scaler}" if scaler else ""
 
 
 def _bare(obj: KubeObject) -> KubeObject:

@@ -99,7 +99,7 @@ def test_what_only_one_server_may_say_is_left_out_and_a_new_uid_shows_in_the_dig
         ({"labels": {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux"}},
          "flux:flux/apps"),
         ({"annotations": {"meta.helm.sh/release-name": "shop"}}, "helm:shop"),
-        ({"managedFields": [{"manager": "argocd-controller"}]}, "manager:argocd-controller"),
+        ({"managedFields": [{"manager": "argocd-controller"}]}, "argocd-controller"),
         ({"ownerReferences": [{"kind": "Rollout", "name": "cart", "controller": True}]}, "Rollout:cart"),
         ({}, ""),
     ],
