@@ -6,10 +6,14 @@ JOBS ?= auto
 TWIN_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/twin/tools
 export TWIN_TOOLS
 
-.PHONY: demo test fuzz test-real real-tools campaigns fidelity lint types layers requirements docs bench validate clean
+.PHONY: demo demo-kind test fuzz test-real real-tools campaigns fidelity lint types layers requirements docs bench validate clean
 
 demo: $(VENV)/.run ## watch two incidents, from alert to report
 	$(BIN)/twin demo
+
+demo-kind: $(VENV)/.run ## the shop in examples/ with a shadow on kind: a fix that Kubernetes rejects, and one that it lets through
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[kube]'
+	bash deploy/demo-kind.sh out/demo-kind
 
 test: $(VENV)/.dev ## every test that needs nothing but PyPI
 	$(BIN)/python -m pytest -n $(JOBS) -m "not real"
