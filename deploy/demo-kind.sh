@@ -14,10 +14,11 @@ PATH=$root/.venv/bin:$PATH
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '$ twin %s\n' "$*"; twin "$@"; }
 
-engine=
+engine= folder=
 tidy() {
     twin shadow down --name demo >/dev/null 2>&1 || true
     [ -z "$engine" ] || { kill "$engine" 2>/dev/null && wait "$engine" 2>/dev/null; } || true
+    [ -z "$folder" ] || rm -rf "$folder"
 }
 trap tidy EXIT
 trap 'exit 130' INT TERM
