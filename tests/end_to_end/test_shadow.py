@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from tests.clusters.shop import await_that
 from tests.small_shop import small_shop
 from twin.change.compile import compile_change
 from twin.change.moves import Patience
-from twin.cli.shadows import snapshot_of_source
 from twin.fleet.plant import WorldPlant, plant_of
 from twin.fleet.world import World
 from twin.gate import trial as trials
@@ -201,36 +199,3 @@ def test_what_does_not_come_up_leaves_nothing(shadows: ShadowPool, monkeypatch: 
 def _await_counted(shadow: KubeShadow) -> None:
     ref = ObjectRef(kind="ResourceQuota", name="pods", namespace="shop")
     await_that("the quota is counted", lambda: bool(shadow.kube.get(ref).get("status", {}).get("used")))
-
-
-@pytest.mark.parametrize(
-    ("file", "target"), [("online-boutique.yaml", "default/frontend"), ("sock-shop.yaml", "sock-shop/front-end")]
-)
-def test_real_manifests_are_played_and_a_lost_image_is_rejected(
-    shadows: ShadowPool, file: str, target: str
-) -> None:  # fmt: skip
-    """Other people's manifests, as they are: everything gets ready, users are well, and a trap fails."""
-    folder = Path(os.environ.get("TWIN_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    path = folder / "manifests" / file
-    if not path.exists() and not os.environ.get("CI"):
-        pytest.skip(f"{path} is missing: set TWIN_REAL_DATA")
-    snapshot, fleet = snapshot_of_source(str(path), fleet_file=None, namespaces=())
-    with shadows.borrow(NAME) as shadow:
-        shadow.load_snapshot(snapshot, fleet)
-        workloads = [o for o in shadow.loaded.objects if o["kind"] == "Deployment"]
-        assert len(workloads) > 10
-        shadow.sleep(5.0)
-        first = shadow.users()
-        shadow.sleep(15.0)
-        came = sum(count.came - first[name].came for name, count in shadow.users().items())
-        let_down = sum(count.let_down - first[name].let_down for name, count in shadow.users().items())
-        assert came > 20.0
-        assert let_down / came < 0.05
-        change = Change(
-            actions=(Action(kind="set_image", target=target, parameters={"image": "nobody.test/lost:1"}),),
-            reason="r", requester="ana",
-        )  # fmt: skip
-        plan = compile_change(change, shadow.kube, at_s=0.0)
-        result, _ = try_on_shadow(shadow, fleet, plan, None)
-        assert result.verdict is StageVerdict.FAIL
-        assert "ImagePull" in result.reason
