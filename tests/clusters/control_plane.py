@@ -18,9 +18,9 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +51,8 @@ class ControlPlane:
     ca_file: Path
     tokens: dict[str, str]  # by user
     folder: Path
+    kill_server: Callable[[], None] = field(repr=False)  # -9, in the middle of whatever it does
+    start_server: Callable[[], None] = field(repr=False)  # again, where it was; returns when it is ready
 
     def kubeconfig(self, user: str) -> Path:
         """A kubeconfig of that user's, as kubectl and clients read it."""
@@ -67,12 +69,35 @@ def control_plane(programs: Path, folder: Path) -> Iterator[ControlPlane]:
     etcd_port, peer_port, api_port, controllers_port, scheduler_port, kwok_port = _free_ports(6)
     _write_certificates(folder)
     tokens = {user: secrets.token_hex(16) for user in (ADMIN, OBSERVER, PROMOTER, _CONTROLLERS, _SCHEDULER, _KWOK)}
-    plane = ControlPlane(f"https://127.0.0.1:{api_port}", folder / "ca.crt", tokens, folder)
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def kill_server() -> None:
+        servers[-1].kill()
+        servers[-1].wait(STOP_MAX_S)
+
+    def start_server() -> None:
+        servers.append(start("kube-apiserver", *server_arguments))
+        _await(f"{plane.server}/readyz", servers[-1], folder / "kube-apiserver.log", plane=plane)
+
+    plane = ControlPlane(
+        f"https://127.0.0.1:{api_port}", folder / "ca.crt", tokens, folder, kill_server, start_server
+    )  # fmt: skip
     _write_tokens(plane)
+    server_arguments = [
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1", f"--secure-port={api_port}", "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",  # It would refuse to advertise a loopback address.
+        f"--tls-cert-file={folder / 'server.crt'}", f"--tls-private-key-file={folder / 'server.key'}",
+        f"--client-ca-file={folder / 'ca.crt'}", f"--token-auth-file={folder / 'tokens.csv'}",
+        "--authorization-mode=Node,RBAC", "--service-cluster-ip-range=10.96.0.0/16",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={folder / 'accounts.pub'}",
+        f"--service-account-signing-key-file={folder / 'accounts.key'}",
+    ]  # fmt: skip
     with ExitStack() as running:
 
         def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
-            log = running.enter_context((folder / f"{program}.log").open("wb"))
+            log = running.enter_context((folder / f"{program}.log").open("ab"))
             process = subprocess.Popen(
                 [programs / program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
@@ -89,18 +114,7 @@ def control_plane(programs: Path, folder: Path) -> Iterator[ControlPlane]:
             "--log-level=warn",
         )  # fmt: skip
         _await(f"http://127.0.0.1:{etcd_port}/health", etcd, folder / "etcd.log")
-        server = start(
-            "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{etcd_port}",
-            "--bind-address=127.0.0.1", f"--secure-port={api_port}", "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",  # It would refuse to advertise a loopback address.
-            f"--tls-cert-file={folder / 'server.crt'}", f"--tls-private-key-file={folder / 'server.key'}",
-            f"--client-ca-file={folder / 'ca.crt'}", f"--token-auth-file={folder / 'tokens.csv'}",
-            "--authorization-mode=Node,RBAC", "--service-cluster-ip-range=10.96.0.0/16",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={folder / 'accounts.pub'}",
-            f"--service-account-signing-key-file={folder / 'accounts.key'}",
-        )  # fmt: skip
-        _await(f"{plane.server}/readyz", server, folder / "kube-apiserver.log", plane=plane)
+        start_server()
         controllers = start(
             "kube-controller-manager", *_credentials(plane, _CONTROLLERS),
             "--bind-address=127.0.0.1", f"--secure-port={controllers_port}", "--leader-elect=false",

@@ -15,9 +15,9 @@ from twin.ports.plant import KubeObject
 from twin.spec.errors import Conflict, NotFound
 from twin.spec.plan import ObjectRef
 
-__all__ = ["await_that", "lay_out_shop", "shop_objects"]
+__all__ = ["await_that", "lay_out_nodes", "lay_out_shop", "shop_objects"]
 
-KINDS: Final = ("Deployment", "StatefulSet", "PodDisruptionBudget")
+KINDS: Final = ("Deployment", "StatefulSet", "PodDisruptionBudget", "HorizontalPodAutoscaler")
 NAMESPACE: Final = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 PATIENCE_S: Final = 60.0
 NODES: Final = 4
@@ -29,10 +29,16 @@ def shop_objects() -> list[KubeObject]:
     return [_bare(obj) for kind in KINDS for obj in kube.list_objects(kind)]
 
 
+def lay_out_nodes(api: LiveKubeApi) -> None:
+    """Machines for pods, where there are none yet."""
+    for obj in nodes(NODES):
+        _create(api, obj)
+
+
 def lay_out_shop(api: LiveKubeApi) -> None:
     """The shop, as new, all of its pods ready. `api` has to be an administrator's."""
-    for obj in (NAMESPACE, *nodes(NODES)):
-        _create(api, obj)
+    lay_out_nodes(api)
+    _create(api, NAMESPACE)
     objects = shop_objects()
     for obj in objects:
         ref = ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace="shop")

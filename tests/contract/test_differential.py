@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,8 +22,14 @@ from twin.spec.fields import FieldPath, container_path
 from twin.spec.plan import ObjectRef
 from twin.spec.units import NS_PER_S, parse_bytes
 
+WRITES: Final = int(os.environ.get("TWIN_DIFFERENTIAL", "32"))  # `make campaigns` makes many more.
+IN_A_ROW: Final = 8
 SETTLE_NS: Final = 90 * NS_PER_S
 SERVICES: Final = ("web", "cart", "orders")  # The autoscaler's own is left to it, and the database to itself.
+
+BUDGET: Final = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
+SCALER: Final = ObjectRef(kind="HorizontalPodAutoscaler", name="catalog", namespace="shop")
+EVICT: Final[dict[FieldPath, Any]] = {}  # instead of fields: a workload's first pod is evicted
 
 Write = tuple[ObjectRef, dict[FieldPath, Any]]
 
@@ -30,6 +37,14 @@ Write = tuple[ObjectRef, dict[FieldPath, Any]]
 @st.composite
 def writes(draw: st.DrawFn) -> Write:
     """One write that either side may take or refuse."""
+    match draw(st.integers(0, 9)):
+        case 0 | 1:
+            return ObjectRef(kind="Deployment", name=draw(st.sampled_from(SERVICES)), namespace="shop"), EVICT
+        case 2:
+            return BUDGET, {("spec", "minAvailable"): draw(st.integers(-1, 4))}
+        case 3:
+            field = draw(st.sampled_from(["minReplicas", "maxReplicas"]))
+            return SCALER, {("spec", field): draw(st.integers(0, 10))}
     name = draw(st.sampled_from(SERVICES))
     image, memory = container_path(name, "image"), container_path(name, "resources", "limits", "memory")
     env = container_path(name, "env", f"[name={draw(st.sampled_from('AB'))}]", "value")
@@ -51,7 +66,13 @@ def writes(draw: st.DrawFn) -> Write:
 def written(api: KubeApi, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> str:
     """ "done", or the kind of refusal."""
     try:
-        api.patch(ref, fields)
+        if fields == EVICT:
+            pods = [p for p in api.list_objects("Pod", "shop", {"app": ref.name}) if _is_ready(p)]
+            if not pods:
+                return "nobody to evict"
+            api.evict(ObjectRef(kind="Pod", name=pods[0]["metadata"]["name"], namespace="shop"))
+        else:
+            api.patch(ref, fields)
     except ApiError as error:
         return type(error).__name__
     return "done"
@@ -59,7 +80,11 @@ def written(api: KubeApi, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> st
 
 def settled(api: KubeApi) -> dict[str, Any]:
     """What is wanted and what is there, by service: no names, times or versions."""
-    found: dict[str, Any] = {}
+    budget, scaler = api.get(BUDGET), api.get(SCALER)["spec"]
+    found: dict[str, Any] = {
+        "budget": (budget["spec"]["minAvailable"], budget["status"]["disruptionsAllowed"]),
+        "autoscaler": (scaler["minReplicas"], scaler["maxReplicas"]),
+    }
     for name in SERVICES:
         spec = api.get(ObjectRef(kind="Deployment", name=name, namespace="shop"))["spec"]
         container = spec["template"]["spec"]["containers"][0]
@@ -88,8 +113,13 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 @pytest.mark.xdist_group("control-plane")
 @pytest.mark.requirement("R13")
 @pytest.mark.timeout(900)
-@settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(st.lists(writes(), min_size=8, max_size=8))
+@settings(
+    max_examples=max(WRITES // IN_A_ROW, 1),
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(writes(), min_size=IN_A_ROW, max_size=IN_A_ROW))
 def test_a_world_and_a_cluster_settle_alike(kubernetes: ControlPlane, sequence: list[Write]) -> None:
     cluster = connect(kubeconfig=kubernetes.kubeconfig(ADMIN))
     lay_out_shop(cluster)

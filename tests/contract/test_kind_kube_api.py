@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,9 @@ class TestKindKubeApi(KubeApiContract):
 
         await_that("the admission policy bites", is_refused)
         return reader
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        await_that("the controllers have seen it", holds)
 
     def test_a_pod_that_crashes_is_started_again_and_says_why(self, api: KubeApi, shop: KubeShadow) -> None:
         api.patch(CART, {container_path("cart", "env", "[name=CRASH]", "value"): "1"})

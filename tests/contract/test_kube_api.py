@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.small_shop import small_shop
@@ -14,6 +16,7 @@ from twin.spec.plan import ObjectRef
 from twin.spec.units import NS_PER_S
 
 CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
+BUDGET = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
 REPLICAS = ("spec", "replicas")
 
 
@@ -101,6 +104,7 @@ class KubeApiContract:
         reader.patch(CART, {REPLICAS: 4}, dry_run=True)
         for write in (
             lambda: reader.patch(CART, {REPLICAS: 4}),
+            lambda: reader.patch(BUDGET, {("spec", "minAvailable"): 1}),
             lambda: reader.delete(ObjectRef(kind="Pod", name="x", namespace="shop")),
             lambda: reader.evict(ObjectRef(kind="Pod", name="x", namespace="shop")),
         ):
@@ -113,6 +117,33 @@ class KubeApiContract:
         api.evict(first)  # Three ready, at least two wanted.
         with pytest.raises(TooManyRequests):
             api.evict(second)
+
+    def test_a_budget_that_is_eased_lets_more_go(self, api: KubeApi) -> None:
+        seen = api.get(BUDGET)["metadata"]["resourceVersion"]
+        for wrong in (-1, "many"):
+            with pytest.raises(Unprocessable):
+                api.patch(BUDGET, {("spec", "minAvailable"): wrong})
+        after = api.patch(BUDGET, {("spec", "minAvailable"): 1}, resource_version=seen)
+        assert after["spec"]["minAvailable"] == 1
+        with pytest.raises(Conflict):
+            api.patch(BUDGET, {("spec", "minAvailable"): 0}, resource_version=seen)
+        self.wait_until(lambda: api.get(BUDGET)["status"]["disruptionsAllowed"] == 2)
+        pods = api.list_objects("Pod", "shop", {"app": "cart"})
+        for pod in pods[:2]:
+            api.evict(ObjectRef(kind="Pod", name=pod["metadata"]["name"], namespace="shop"))
+
+    def test_an_autoscalers_range_is_set_and_refused_upside_down(self, api: KubeApi) -> None:
+        scaler = ObjectRef(kind="HorizontalPodAutoscaler", name="catalog", namespace="shop")
+        assert api.get(scaler)["spec"]["scaleTargetRef"]["name"] == "catalog"
+        assert api.patch(scaler, {("spec", "maxReplicas"): 9})["spec"]["maxReplicas"] == 9
+        for field, wrong in (("minReplicas", 10), ("maxReplicas", 0), ("nonsense", 1)):
+            with pytest.raises(Unprocessable):
+                api.patch(scaler, {("spec", field): wrong})
+        assert api.get(scaler)["spec"]["minReplicas"] == 3
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Controllers of a real cluster take their time; a World has none."""
+        assert holds()
 
     def test_lists_are_in_order_and_filtered(self, api: KubeApi) -> None:
         names = [(o["metadata"]["namespace"], o["metadata"]["name"]) for o in api.list_objects("Deployment")]

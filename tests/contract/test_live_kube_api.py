@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,8 @@ def roles(kubernetes: ControlPlane) -> ControlPlane:
     """The cluster with deploy/rbac applied, and its admission policy at work."""
     kubectl = require_tool("control-plane") / "kubectl"
     config = f"--kubeconfig={kubernetes.kubeconfig(ADMIN)}"
-    for arguments in (["create", "namespace", "twin-system"], ["apply", "-f", str(RBAC)]):
-        subprocess.run([kubectl, config, *arguments], check=True, capture_output=True, timeout=60.0)
+    subprocess.run([kubectl, config, "create", "namespace", "twin-system"], check=False, capture_output=True)
+    subprocess.run([kubectl, config, "apply", "-f", str(RBAC)], check=True, capture_output=True, timeout=60.0)
     return kubernetes
 
 
@@ -60,6 +61,9 @@ class TestLiveKubeApi(KubeApiContract):
 
         await_that("the admission policy bites", is_refused)
         return reader
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        await_that("the controllers have seen it", holds)
 
     def test_an_environment_variable_is_set_and_taken_away_beside_the_others(self, api: KubeApi) -> None:
         one, other = (container_path("cart", "env", f"[name={name}]", "value") for name in ("ONE", "OTHER"))

@@ -32,6 +32,8 @@ ACTIONS = (
     Action(kind="restart", target="shop/orders"),
     Action(kind="set_route", target="shop/web--cart", parameters={"retries": 0.0, "timeout_s": 0.5}),
     Action(kind="cordon", target="a-0"),
+    Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 10.0}),
+    Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 1.0}),
     Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.2}),
     Action(kind="rollout_pause", target="shop/catalog"),
     Action(kind="rollout_undo", target="shop/orders"),
@@ -46,6 +48,8 @@ AFTERWARDS: dict[str, Action | None] = {
     "set_route": Action(kind="set_route", target="shop/web--cart", parameters={"retries": 3.0, "timeout_s": 0.7}),
     "shed_load": Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.6}),
     "rollout_undo": Action(kind="set_env", target="shop/orders", parameters={"name": "BUILD", "value": "3"}),
+    "set_hpa": Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 9.0}),
+    "set_pdb": Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 0.0}),
     "cordon": None,
     "rollout_pause": None,
 }
@@ -170,6 +174,12 @@ def test_another_figure_is_another_plan() -> None:
         (Action(kind="set_route", target="shop/web--cart"),),
         (Action(kind="set_resources", target="shop/cart", parameters={"memory_limit": "lots"}),),
         (Action(kind="rollout_undo", target="shop/cart"),),
+        (Action(kind="set_hpa", target="shop/catalog"),),
+        (Action(kind="set_hpa", target="shop/cart", parameters={"max_replicas": 9.0}),),
+        (Action(kind="set_hpa", target="shop/catalog", parameters={"min_replicas": 9.0}),),
+        (Action(kind="set_pdb", target="shop/cart"),),
+        (Action(kind="set_pdb", target="shop/web", parameters={"min_available": 1.0}),),
+        (Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 3.0}),),
         (ACTIONS[0], Action(kind="scale", target="shop/cart", parameters={"replicas": 6.0})),
         tuple(Action(kind="cordon", target=f"a-{i}") for i in range(30)),
     ],
@@ -184,6 +194,6 @@ def test_every_kind_has_its_file_and_says_what_it_is() -> None:
     kinds = {kind.kind for kind in action_types()}
     assert kinds >= {
         "restart", "rollout_undo", "rollout_pause", "scale", "set_resources", "set_env", "set_image", "cordon",
-        "set_route", "shed_load", "terminate_session", "drop_table", "set_firewall_rule",
+        "set_hpa", "set_pdb", "set_route", "shed_load", "terminate_session", "drop_table", "set_firewall_rule",
     }  # fmt: skip
     assert all(kind.summary for kind in action_types())

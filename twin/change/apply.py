@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-from twin.ports.plant import Plant
+from twin.ports.plant import KubeObject, Plant
 from twin.spec.canonical import plain
+from twin.spec.errors import Conflict
 from twin.spec.fields import FieldPath, get_field
 from twin.spec.plan import ObjectRef, OpsStep, PatchStep, PlanStep
 
@@ -25,6 +26,8 @@ __all__ = [
     "undo_step",
     "undo_to_json",
 ]
+
+WRITE_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +65,8 @@ def undo_from_json(data: Mapping[str, Any]) -> Undo:
     )
 
 
-def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, str | None]:
-    """What undoing would need, read before the write, and the resourceVersion that it was read at.
+def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, KubeObject | None]:
+    """What undoing would need, read before the write, and the object that it was read of.
 
     Both kinds of step are asked by a dry run. Raises ApiError, BadInput.
     """
@@ -77,7 +80,7 @@ def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, str | None]:
     # As the server will hold it, not as we write it: "512Mi" may come back as bytes, and is still ours.
     after = plant.kube.patch(step.ref, step.fields, dry_run=True)
     fields = {path: (get_field(after, path), get_field(obj, path)) for path in step.fields}
-    return Undo(ref=step.ref, fields=_changed(fields)), obj["metadata"]["resourceVersion"]
+    return Undo(ref=step.ref, fields=_changed(fields)), obj
 
 
 def _changed(fields: Mapping[FieldPath, tuple[Any, Any]]) -> dict[FieldPath, tuple[Any, Any]]:
@@ -85,12 +88,36 @@ def _changed(fields: Mapping[FieldPath, tuple[Any, Any]]) -> dict[FieldPath, tup
     return {path: (ours, before) for path, (ours, before) in fields.items() if ours != before}
 
 
-def apply_step(plant: Plant, step: PlanStep, *, resource_version: str | None = None, manager: str = "twin") -> None:
-    """Carry out one step. Raises ApiError, BadInput; then nothing of it was written."""
-    if isinstance(step, PatchStep):
-        plant.kube.patch(step.ref, step.fields, resource_version=resource_version, field_manager=manager)
-    else:
+def apply_step(plant: Plant, step: PlanStep, *, seen: KubeObject | None = None, manager: str = "twin") -> None:
+    """Carry out one step, on the object that was `seen`, if one is given.
+
+    Controllers write an object's status all the time, and each time its version moves. So a conflict with them is
+    tried again; one with somebody who changed what is wanted of the object is raised.
+
+    Raises Conflict, ApiError, BadInput; then nothing of it was written.
+    """
+    if isinstance(step, OpsStep):
         plant.ops.call(step.operation, step.arguments)
+        return
+    version = None if seen is None else str(seen["metadata"]["resourceVersion"])
+    for tries_left in reversed(range(WRITE_TRIES)):
+        try:
+            plant.kube.patch(step.ref, step.fields, resource_version=version, field_manager=manager)
+        except Conflict:
+            if seen is None or not tries_left:
+                raise
+            now = plant.kube.get(step.ref)
+            if _wanted(now, step) != _wanted(seen, step):
+                raise
+            version = str(now["metadata"]["resourceVersion"])
+        else:
+            return
+
+
+def _wanted(obj: KubeObject, step: PatchStep) -> Any:
+    """What people want of an object, and nothing that only tells how it is."""
+    whole = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    return obj["metadata"]["uid"], whole, [get_field(obj, path) for path in sorted(step.fields)]
 
 
 def is_applied(plant: Plant, step: PlanStep) -> bool:

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from twin.change.owned import autoscaler_of
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.canonical import digest
 from twin.spec.errors import NotFound
@@ -65,11 +66,11 @@ def _range(kube: KubeApi, ref: ObjectRef) -> tuple[FieldRange, ...]:
     """Fields that an autoscaler owns, and how far it may move them."""
     if ref.kind not in ("Deployment", "StatefulSet"):
         return ()
-    try:
-        spec = kube.get(ObjectRef(kind="HorizontalPodAutoscaler", name=ref.name, namespace=ref.namespace))["spec"]
-    except NotFound:
+    autoscaler = autoscaler_of(kube, ref)
+    if autoscaler is None:
         return ()
-    return (FieldRange(path="spec.replicas", low=float(spec["minReplicas"]), high=float(spec["maxReplicas"])),)
+    least, most = autoscaler["spec"].get("minReplicas", 1), autoscaler["spec"]["maxReplicas"]
+    return (FieldRange(path="spec.replicas", low=float(least), high=float(most)),)
 
 
 def _note(obj: KubeObject, scaled: bool) -> str:

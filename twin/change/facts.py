@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from twin.change.moves import Apply, Resume, WaitCanary, Watch, moves_of
+from twin.change.owned import scaled_by
 from twin.ports.plant import Plant
 from twin.spec.change import Action
 from twin.spec.plan import PatchStep, Plan
@@ -38,9 +39,9 @@ def end_state(plant: Plant, plan: Plan) -> EndStateFacts:
         wanted = step.fields.get(("spec", "maxReplicas"), step.fields.get(("spec", "replicas")))
         if wanted is None:
             continue
-        workload = next(ref for ref in plan.reads if ref.kind in ("Deployment", "StatefulSet", "DaemonSet")
-                        and (ref.namespace, ref.name) == (step.ref.namespace, step.ref.name))  # fmt: skip
-        obj = plant.kube.get(workload)
+        obj = plant.kube.get(step.ref)
+        if step.ref.kind == "HorizontalPodAutoscaler":
+            obj = plant.kube.get(scaled_by(obj))
         request = obj["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]
         extra_cores += max(int(wanted) - int(obj["spec"].get("replicas", 1)), 0) * parse_cores(request)
         replicas += int(wanted)

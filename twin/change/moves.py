@@ -117,9 +117,9 @@ def make_move(
     match move:
         case Apply(step=index):
             step: PlanStep = plan.steps[index]
-            undo, version = prepare_undo(plant, step)
+            undo, seen = prepare_undo(plant, step)
             before_write(undo)
-            apply_step(plant, step, resource_version=version, manager=manager)
+            apply_step(plant, step, seen=seen, manager=manager)
             return undo
         case Hold(ref=ref) | Resume(ref=ref):
             plant.kube.patch(ref, {("spec", "paused"): isinstance(move, Hold)}, field_manager=manager)

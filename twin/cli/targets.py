@@ -38,6 +38,9 @@ __all__ = [
 LIVE: Final = "kube:"
 NO_METRICS: Final = "http://127.0.0.1:9"  # for commands that ask a live cluster for its name and its time only
 
+LOOKERS_PATIENCE_S: Final = 1.5  # Somebody waits at the terminal.
+WRITERS_PATIENCE_S: Final = 60.0  # What is half written is worse than late: an API server may restart meanwhile.
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -62,7 +65,7 @@ def write_target(target: str, *, prometheus: str | None = None, queries: Path | 
     """A production to write to. A World's file is locked and saved at each checkpoint; on a live cluster writes are
     durable by themselves, and its lease keeps others out. Raises as `read_target`, PromoterActive."""
     if target.startswith(LIVE):
-        plant = _live(target, prometheus, queries)
+        plant = _live(target, prometheus, queries, patience_s=WRITERS_PATIENCE_S)
         yield Target(plant, lambda: None, plant.name)
         return
     from twin.fleet.plant import plant_of
@@ -82,7 +85,9 @@ def target_name(target: str) -> str:
     return Path(target).stem
 
 
-def _live(target: str, prometheus: str | None, queries: Path | None) -> Plant:
+def _live(
+    target: str, prometheus: str | None, queries: Path | None, *, patience_s: float = LOOKERS_PATIENCE_S
+) -> Plant:
     from twin.kube.plant import live_plant
     from twin.kube.prometheus import read_queries
 
@@ -92,7 +97,9 @@ def _live(target: str, prometheus: str | None, queries: Path | None) -> Plant:
             "name it: --prometheus http://HOST:9090, or set PROMETHEUS_URL",
         )  # fmt: skip
     context = target.removeprefix(LIVE)
-    return live_plant(context or None, prometheus, queries=read_queries(queries) if queries else None)
+    return live_plant(
+        context or None, prometheus, queries=read_queries(queries) if queries else None, patience_s=patience_s
+    )
 
 
 def open_world(target: str) -> World:

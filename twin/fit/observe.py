@@ -198,7 +198,7 @@ def _service(
             max_unavailable_ratio=_share(update.get("maxUnavailable", "25%")),
         ),
         autoscaling=None if scaler is None else _autoscaling(scaler),
-        disruption=None if budget is None else Disruption(min_available=int(budget["spec"]["minAvailable"])),
+        disruption=_disruption(budget, int(workload["spec"].get("replicas", 1))),
         stateful=workload["kind"] == WorkloadKind.STATEFUL_SET,
         owner=workload["metadata"]["annotations"].get("twin.dev/owner", ""),
     )
@@ -382,6 +382,19 @@ def _probe(declared: Mapping[str, Any] | None) -> Probe | None:
         failure_threshold=int(declared.get("failureThreshold", 3)),
         initial_delay_s=float(declared.get("initialDelaySeconds", 0)),
     )
+
+
+def _disruption(budget: KubeObject | None, replicas: int) -> Disruption | None:
+    """What a budget keeps of so many replicas. Kubernetes rounds both shares up (KEP-85)."""
+    if budget is None:
+        return None
+    if "maxUnavailable" in budget["spec"]:
+        return Disruption(min_available=max(replicas - _pods(budget["spec"]["maxUnavailable"], replicas), 0))
+    return Disruption(min_available=_pods(budget["spec"].get("minAvailable", 0), replicas))
+
+
+def _pods(said: int | str, replicas: int) -> int:
+    return math.ceil(_share(said) * replicas) if str(said).endswith("%") else int(said)
 
 
 def _autoscaling(scaler: KubeObject) -> Autoscaling:

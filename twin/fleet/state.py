@@ -94,6 +94,8 @@ class State:
     autoscale_low_since_ns: I64  # when the autoscaler first wanted fewer; scale-down waits
     autoscale_max: I64
     autoscale_min: I64
+    budget_min: I64  # (S,) ready pods that evictions have to leave; 0 where nothing is budgeted
+    budget_version: I64
     readiness_due_ns: I64  # when a probe is due; never while nobody waits and none fails
     liveness_due_ns: I64
 
@@ -269,6 +271,8 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
         autoscale_low_since_ns=whole(s, NEVER_NS),
         autoscale_max=np.array([a.max_replicas if a else 0 for a in scaled], dtype=np.int64),
         autoscale_min=np.array([a.min_replicas if a else 0 for a in scaled], dtype=np.int64),
+        budget_min=np.array([d.min_available if (d := one.disruption) else 0 for one in services], dtype=np.int64),
+        budget_version=whole(s, 1),
         readiness_due_ns=whole(s, NEVER_NS),
         liveness_due_ns=whole(s, NEVER_NS),
         **pods,

@@ -21,7 +21,7 @@ from twin.spec.verdict import StageName, StageResult, StageVerdict
 __all__ = ["try_admission"]
 
 _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
-_REFUSALS: Final = (400, 403, 404, 409, 422, 429)
+_REFUSALS: Final = (400, 403, 404, 409, 422)  # Not 429: who is busy has not answered.
 
 
 def try_admission(kube: KubeApi, plan: Plan, *, where: str) -> StageResult:

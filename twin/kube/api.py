@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -24,13 +24,17 @@ from twin.spec.plan import ObjectRef
 __all__ = ["LiveKubeApi", "connect"]
 
 PAGE: Final = 500  # objects of a list in one answer
-READ_TRIES: Final = 4
+PATIENCE_S: Final = 1.5  # how long an answer is waited for in all; who is in the middle of something has more
 BACKOFF_S: Final = 0.2
+BACKOFF_MAX_S: Final = 2.0
 CONFLICT_TRIES: Final = 5
 WATCH_S: Final = 1  # A watch that hears nothing new for so long has caught up.
 _MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
+_CONFLICT: Final = 409
 _GONE: Final = 410
+_BUSY: Final = 429  # Sent by a server that did nothing. (For an eviction it means: not now.)
+_TROUBLED: Final = (_BUSY, 502, 503, 504)  # Not 500: of a write it is a webhook's failure, and an answer.
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +83,26 @@ _RESOURCES: Final[Mapping[str, _Resource]] = {
 }
 
 
-def connect(*, context: str | None = None, kubeconfig: Path | None = None) -> LiveKubeApi:
+def connect(
+    *, context: str | None = None, kubeconfig: Path | None = None, patience_s: float = PATIENCE_S
+) -> LiveKubeApi:
     """A cluster's API by kubeconfig. Raises ComponentMissing, BadInput."""
-    return LiveKubeApi(open_transport(context=context, kubeconfig=kubeconfig))
+    return LiveKubeApi(open_transport(context=context, kubeconfig=kubeconfig), patience_s=patience_s)
 
 
 class LiveKubeApi:
     """Implements KubeApi. What an identity may do is the cluster's to say: its refusals come back as Forbidden.
 
-    Reads are tried again where the server asks for it or does not answer; writes are sent once, for nobody can tell
-    whether one that was not answered was made.
+    A server in trouble is asked again for `patience_s`, where that is safe: for reads, for what it refused to begin
+    (429), and for patches. Of a patch that was not answered nobody can tell whether it was made; but the version in it
+    lets it be made once only, and what is there afterwards tells whether it was. Other writes are sent once.
     """
 
-    def __init__(self, transport: Transport, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, transport: Transport, *, patience_s: float = PATIENCE_S, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._transport = transport
+        self._patience_s = patience_s
         self._sleep = sleep
 
     # Reading
@@ -150,10 +160,15 @@ class LiveKubeApi:
             body = _merge_patch(ref, seen, fields)
             body.setdefault("metadata", {})["resourceVersion"] = version
             query = {"fieldManager": field_manager, "fieldValidation": "Strict", **_dry(dry_run)}
+            answer, unanswered = self._send(
+                "PATCH", self._path(ref), query, body, content_type=_MERGE, again_on=_TROUBLED
+            )
+            if answer.status == _CONFLICT and unanswered:
+                made = self._is_so(ref, fields)
+                if made is not None:
+                    return made
             try:
-                return self._object(
-                    self._write(f"patch {ref}", "PATCH", self._path(ref), query, body, content_type=_MERGE)
-                )
+                return self._object(_accepted(f"patch {ref}", answer))
             except Conflict:  # Somebody wrote in between: worked out anew from what is there now.
                 if number + 1 == tries:
                     raise
@@ -223,36 +238,50 @@ class LiveKubeApi:
                 return ordered, page["metadata"]["resourceVersion"]
 
     def _read(self, what: str, path: str, query: Mapping[str, str] = {}) -> Any:
-        """A GET, tried again where that is safe. Raises ApiError's subclasses."""
-        for number in range(READ_TRIES):
-            last = number + 1 == READ_TRIES
-            try:
-                answer = self._transport.send("GET", path, query=query)
-            except Unreachable:
-                if last:
-                    raise
-            else:
-                if answer.status < 400:
-                    return answer.body
-                if last or answer.status not in (429, 500, 502, 503, 504):
-                    _refuse(what, answer)
-            self._sleep(BACKOFF_S * 2**number)
-        raise AssertionError("unreachable")
+        """A GET, tried again while there is patience. Raises ApiError's subclasses."""
+        return _accepted(what, self._send("GET", path, query, again_on=(*_TROUBLED, 500))[0])
 
-    def _write(
+    def _write(self, what: str, method: str, path: str, query: Mapping[str, str], body: Any = None) -> Any:
+        """A write that is sent anew only if it was not begun. Raises ApiError's subclasses."""
+        again_on = () if path.endswith("/eviction") else (_BUSY,)
+        return _accepted(what, self._send(method, path, query, body, again_on=again_on)[0])
+
+    def _send(
         self,
-        what: str,
         method: str,
         path: str,
         query: Mapping[str, str],
         body: Any = None,
         *,
         content_type: str = _JSON,
-    ) -> Any:
-        answer = self._transport.send(method, path, query=query, body=body, content_type=content_type)
-        if answer.status >= 400:
-            _refuse(what, answer)
-        return answer.body
+        again_on: Sequence[int],
+    ) -> tuple[Answer, bool]:
+        """One request, sent again on these statuses while there is patience; on silence too, if a server's trouble is
+        among them. Returns the last answer, and whether one before it may have been carried out unseen.
+
+        Raises Unreachable.
+        """
+        resend, unanswered, waited_s, pause_s = 503 in again_on, False, 0.0, BACKOFF_S
+        while True:
+            spent = waited_s + pause_s > self._patience_s
+            try:
+                answer = self._transport.send(method, path, query=query, body=body, content_type=content_type)
+            except Unreachable:
+                if spent or not resend:
+                    raise
+                unanswered = True
+            else:
+                if spent or answer.status not in again_on:
+                    return answer, unanswered
+                unanswered = unanswered or answer.status != _BUSY
+            self._sleep(pause_s)
+            waited_s, pause_s = waited_s + pause_s, min(2.0 * pause_s, BACKOFF_MAX_S)
+
+    def _is_so(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> KubeObject | None:
+        """The object, if these fields would change nothing of it. The server says: it may write "512Mi" its own way."""
+        seen = self.get(ref)
+        after = self.patch(ref, fields, dry_run=True)
+        return seen if _said(after) == _said(seen) else None
 
     def _object(self, body: Any) -> KubeObject:
         if not isinstance(body, dict):
@@ -295,6 +324,20 @@ _REFUSALS: Final[Mapping[int, tuple[type[ApiError], str]]] = {
     422: (Unprocessable, "correct the field"),
     429: (TooManyRequests, "wait until more are ready, or add a replica first"),
 }
+
+
+def _accepted(what: str, answer: Answer) -> Any:
+    """What came. Raises the error of ours for a refusal."""
+    if answer.status >= 400:
+        _refuse(what, answer)
+    return answer.body
+
+
+def _said(obj: KubeObject) -> KubeObject:
+    """All that is not the server's own book-keeping."""
+    own = {"managedFields", "resourceVersion", "generation"}
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in own}
+    return {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
 
 
 def _refuse(what: str, answer: Answer) -> NoReturn:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from twin.kube.api import LiveKubeApi, connect
+from twin.kube.api import PATIENCE_S, LiveKubeApi, connect
 from twin.kube.news import cluster_news
 from twin.kube.prometheus import PrometheusTelemetry, Queries, read_queries
 from twin.ports.plant import OpsApi, Session, Telemetry
@@ -65,9 +65,13 @@ def live_plant(
     *,
     queries: Queries | None = None,
     kubeconfig: Path | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> LivePlant:
-    """A live cluster by kubeconfig's context. Raises ComponentMissing, BadInput, ApiError if it does not answer."""
-    kube = connect(context=context, kubeconfig=kubeconfig)
+    """A live cluster by kubeconfig's context. An API server that restarts is waited for, for `patience_s`.
+
+    Raises ComponentMissing, BadInput, ApiError if it does not answer.
+    """
+    kube = connect(context=context, kubeconfig=kubeconfig, patience_s=patience_s)
     telemetry = PrometheusTelemetry(
         prometheus_url, queries or read_queries(), now_s=WallClock().now_s, news=lambda: cluster_news(kube)
     )

@@ -21,7 +21,7 @@ from twin.kube.kind import KindCluster, clusters, create_cluster, delete_cluster
 from twin.kube.shadow import KubeShadow
 from twin.kube.standins import IMAGE, build_program, write_images
 from twin.spec.atomic import replace_file
-from twin.spec.errors import BadInput, Inconclusive, PromoterActive
+from twin.spec.errors import BadInput, Inconclusive, PromoterActive, TwinError
 
 __all__ = ["PoolSettings", "ShadowPool", "ShadowRecord"]
 
@@ -91,6 +91,12 @@ class ShadowPool:
                         "see the nodes' iptables",
                     )  # fmt: skip
                 self._write(record)
+            except OSError as error:
+                delete_cluster(cluster)
+                raise TwinError(
+                    f"cannot make shadow {name}", f"{error.filename or 'its files'}: {error.strerror or error}",
+                    f"make room in {self._folder}, or set TWIN_HOME to a folder elsewhere",
+                ) from error  # fmt: skip
             except BaseException:
                 delete_cluster(cluster)
                 raise

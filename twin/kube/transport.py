@@ -78,14 +78,19 @@ def open_transport(*, context: str | None, kubeconfig: Path | None) -> ClientTra
     """A connection by kubeconfig. Raises ComponentMissing without the client, BadInput for what cannot be read."""
     try:
         from kubernetes import config
+        from kubernetes.client import Configuration
     except ImportError as error:
         raise ComponentMissing(
             "no Kubernetes client", "the package kubernetes is not installed", "pip install 'twin-testbed[kube]'"
         ) from error
     try:
+        configuration = Configuration()
+        # What is sent again, and when, is ours to decide: urllib3 by itself would repeat a deletion.
+        configuration.retries = False
         client = config.new_client_from_config(  # type: ignore[no-untyped-call]
-            config_file=None if kubeconfig is None else str(kubeconfig), context=context, persist_config=False
-        )
+            config_file=None if kubeconfig is None else str(kubeconfig), context=context, persist_config=False,
+            client_configuration=configuration,
+        )  # fmt: skip
     except (config.ConfigException, OSError, ValueError) as error:
         raise BadInput(
             f"cannot use the context {context or '(current)'}", str(error), "see: kubectl config get-contexts"

@@ -15,7 +15,7 @@ from twin.change.compile import compile_change
 from twin.fleet.plant import WorldPlant, plant_of
 from twin.fleet.world import World
 from twin.spec.change import Action, Change, Reversibility
-from twin.spec.errors import BadInput, Forbidden
+from twin.spec.errors import BadInput, Conflict, Forbidden
 from twin.spec.fault import parse_fault
 from twin.spec.fields import get_field, path_text
 from twin.spec.plan import ObjectRef, OpsStep, PatchStep
@@ -40,6 +40,10 @@ DOES: list[tuple[str, str, dict[str, Any], Mapping[str, Any], Reversibility, int
     ("set_image", "shop/cart", {"image": "cart:v3"}, {"image": "cart:v3"}, R, 3),
     ("set_env", "shop/cart", {"name": "LOG", "value": "debug"}, {"[name=LOG].value": "debug"}, R, 3),
     ("set_env", "shop/cart", {"name": "LOG"}, {"[name=LOG].value": None}, R, 3),
+    ("set_hpa", "shop/catalog", {"max_replicas": 12.0}, {"spec.maxReplicas": 12}, R, 0),
+    ("set_hpa", "shop/catalog", {"min_replicas": 1.0, "max_replicas": 2.0},
+     {"spec.minReplicas": 1, "spec.maxReplicas": 2}, R, 1),
+    ("set_pdb", "shop/cart", {"min_available": 1.0}, {"spec.minAvailable": 1}, R, 0),
     ("cordon", "a-0", {}, {"spec.unschedulable": True}, R, 0),
     ("cordon", "a-0", {"cordoned": 0.0}, {"spec.unschedulable": False}, R, 0),
     ("set_route", "shop/web--cart", {"retries": 4.0}, {"retry.attempts": 4}, R, 0),
@@ -123,6 +127,17 @@ def test_it_is_applied_through_a_plant_that_may_write_and_taken_back(
         undo_step(writer, undo)
         if undo.possible:
             assert world.state.op_shed_asked.max() == 0.0
+
+
+def test_a_status_that_moved_is_no_conflict_and_another_wish_is_one(world: World) -> None:
+    writer = plant_of(world, writes=True)
+    (step,) = compiled(writer, "set_env", "shop/cart", {"name": "LOG", "value": "debug"}).steps
+    _, seen = prepare_undo(writer, step)
+    world.state.service_version[1] = world.state.new_version()  # As a controller does that writes a status.
+    apply_step(writer, step, seen=seen)
+    writer.kube.patch(CART, {("spec", "replicas"): 4})  # Nothing of ours, but what we decided upon is another.
+    with pytest.raises(Conflict):
+        apply_step(writer, step, seen=seen)
 
 
 def test_a_session_that_is_not_there_and_a_share_of_all_are_refused_by_the_plant(world: World) -> None:

@@ -13,7 +13,7 @@ from chaos.catalogue import compile_fault
 from tests.small_shop import small_shop
 from twin.fit.calibration import _errors, calibrate
 from twin.fit.cone import OUTSIDE, cone_of
-from twin.fit.observe import observe
+from twin.fit.observe import _disruption, observe
 from twin.fit.reproduce import reproduce, set_scene
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -167,3 +167,15 @@ def test_one_process_or_two_reproduce_the_same(world: World, twin: Fleet) -> Non
     one, two = (reproduce(scene, hypotheses, jobs=jobs) for jobs in (1, 2))
     assert one.suspects == two.suspects
     assert len(one.suspects) == 3, "what this fleet does not have is left out; none of these stands beside"
+
+
+@pytest.mark.parametrize(
+    ("spec", "kept"),
+    [({"minAvailable": 2}, 2), ({"minAvailable": "50%"}, 3), ({"maxUnavailable": 1}, 4), ({"maxUnavailable": "25%"}, 3),
+     ({"maxUnavailable": 9}, 0), ({}, 0)],
+)  # fmt: skip
+def test_a_budget_keeps_pods_however_it_says_so(spec: dict[str, Any], kept: int) -> None:
+    """Of five replicas; shares are rounded up, as Kubernetes does."""
+    found = _disruption({"spec": spec}, 5)
+    assert found is not None
+    assert found.min_available == kept

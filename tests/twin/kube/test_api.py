@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin.kube.api import BACKOFF_S, CONFLICT_TRIES, READ_TRIES, LiveKubeApi
+from twin.kube.api import BACKOFF_S, CONFLICT_TRIES, LiveKubeApi
 from twin.kube.transport import Answer, Unreachable
 from twin.spec.errors import ApiError, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
 from twin.spec.fields import container_path
@@ -73,19 +73,70 @@ def test_a_read_is_tried_again_with_growing_pauses(trouble: Answer | Exception) 
 
 @pytest.mark.parametrize(("trouble", "error"), [(refused(503), ApiError), (silent(), Unreachable)])
 def test_a_read_gives_up_in_the_end(trouble: Answer | Exception, error: type[ApiError]) -> None:
-    server = Scripted(*[trouble] * READ_TRIES)
+    server = Scripted(*[trouble] * 4)
     with pytest.raises(error):
         server.api.get(CART)
     assert not server.answers
 
 
+def test_the_patient_ask_for_as_long_as_they_say() -> None:
+    server = Scripted(*[silent()] * 30, ok(cart()))
+    api = LiveKubeApi(server, patience_s=60.0, sleep=server.slept.append)
+    assert api.get(CART)["metadata"]["name"] == "cart"
+    server.answers = [silent()] * 100
+    server.slept.clear()
+    with pytest.raises(Unreachable):
+        api.get(CART)
+    assert 57.0 < sum(server.slept) <= 60.0
+
+
+POD = ObjectRef(kind="Pod", name="p", namespace="shop")
+
+
 @pytest.mark.parametrize("trouble", [refused(503), refused(500), silent()])
-def test_a_write_is_sent_once(trouble: Answer | Exception) -> None:
+def test_what_names_no_version_is_sent_once(trouble: Answer | Exception) -> None:
     """Nobody can tell whether one that was not answered was made."""
-    server = Scripted(ok(cart()), trouble)
-    with pytest.raises(ApiError):
-        server.api.patch(CART, {REPLICAS: 4})
-    assert [method for method, *_ in server.asked] == ["GET", "PATCH"]
+    for write in (lambda api: api.delete(POD), lambda api: api.evict(POD), lambda api: api.create(cart())):
+        server = Scripted(trouble)
+        with pytest.raises(ApiError):
+            write(server.api)
+        assert len(server.asked) == 1
+
+
+def test_what_a_busy_server_did_not_begin_is_sent_again_but_no_eviction() -> None:
+    server = Scripted(refused(429), ok({"kind": "Status"}))
+    server.api.delete(POD)
+    assert len(server.asked) == 2
+    with pytest.raises(TooManyRequests):
+        Scripted(refused(429)).api.evict(POD)
+
+
+@pytest.mark.parametrize("trouble", [refused(503), refused(429), silent()])
+def test_a_patch_is_sent_again_with_the_same_version(trouble: Answer | Exception) -> None:
+    server = Scripted(ok(cart(7)), trouble, ok(cart(8, replicas=4)))
+    assert server.api.patch(CART, {REPLICAS: 4}, resource_version="7")["spec"]["replicas"] == 4
+    sent = [(query, body) for method, _, query, body in server.asked if method == "PATCH"]
+    assert sent[0] == sent[1]
+
+
+def test_a_patch_that_was_made_unseen_is_known_by_what_is_there() -> None:
+    there = cart(8, replicas=4)
+    server = Scripted(ok(cart(7)), silent(), refused(409), ok(there), ok(there), ok(there))
+    assert server.api.patch(CART, {REPLICAS: 4}, resource_version="7") == there
+    assert server.asked[-1][2]["dryRun"] == "All"
+
+
+def test_a_patch_that_somebody_elses_write_came_before_is_a_conflict() -> None:
+    theirs = cart(8, replicas=9)
+    server = Scripted(ok(cart(7)), silent(), refused(409), ok(theirs), ok(theirs), ok(cart(8, replicas=4)))
+    with pytest.raises(Conflict):
+        server.api.patch(CART, {REPLICAS: 4}, resource_version="7")
+
+
+def test_a_conflict_of_a_patch_that_was_answered_is_somebody_elses() -> None:
+    """Even if they wrote the same: who named a version decides anew."""
+    with pytest.raises(Conflict):
+        Scripted(ok(cart(7)), refused(409)).api.patch(CART, {REPLICAS: 3}, resource_version="7")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from twin.change.catalogue import ActionType, Compiled, find_workload
+from twin.change.owned import autoscaler_of
 from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
-from twin.spec.errors import BadInput, NotFound
+from twin.spec.errors import BadInput
 from twin.spec.fault import Parameter
 from twin.spec.plan import ObjectRef, PatchStep
 
@@ -26,11 +27,9 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
         raise BadInput(f"cannot scale {action.target}", "it does not say how many", "add parameters: {replicas: 6}")
     replicas = round(float(action.parameters["replicas"]))
     ref, workload = find_workload(kube, action.target)
-    scaler = ObjectRef(kind="HorizontalPodAutoscaler", name=ref.name, namespace=ref.namespace)
     fewer = max(int(workload["spec"].get("replicas", 1)) - replicas, 0)
-    try:
-        most = int(kube.get(scaler)["spec"]["maxReplicas"])
-    except NotFound:
+    autoscaler = autoscaler_of(kube, ref)
+    if autoscaler is None:
         step = PatchStep(
             ref=ref,
             fields={("spec", "replicas"): replicas},
@@ -38,6 +37,8 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
             summary=f"scale {action.target} to {replicas}",
         )
         return Compiled(steps=(step,), reads=(ref,), reversibility=ACTION.reversibility)
+    scaler = ObjectRef(kind="HorizontalPodAutoscaler", name=autoscaler["metadata"]["name"], namespace=ref.namespace)
+    most = int(autoscaler["spec"]["maxReplicas"])
     if replicas < 1:
         raise BadInput(f"cannot scale {action.target} to 0", "its autoscaler needs at least 1", "remove the autoscaler")
     fields: dict[tuple[str, ...], int] = {("spec", "minReplicas"): replicas}

@@ -126,6 +126,8 @@ class WorldKubeApi:
                 self._patch_route(ref, fields)
             case "HorizontalPodAutoscaler":
                 self._patch_autoscaler(ref, fields)
+            case "PodDisruptionBudget":
+                self._patch_budget(ref, fields)
             case "ConfigMap":
                 for path, _ in fields.items():
                     if path[0] != "data" or len(path) != 2:
@@ -174,13 +176,13 @@ class WorldKubeApi:
         row = self._pod(ref)
         state = self._world.state
         index = int(state.pod_service[row])
-        budget = self._world.fleet.services[index].disruption
-        if budget is not None and state.pod_ready[row]:
+        if self._world.fleet.services[index].disruption is not None and state.pod_ready[row]:
+            least = int(state.budget_min[index])
             ready = int((state.pod_ready & (state.pod_service == index)).sum())
-            if ready - 1 < budget.min_available:
+            if ready - 1 < least:
                 raise TooManyRequests(
                     f"cannot evict {ref}",
-                    f"its disruption budget needs {budget.min_available} ready pods, there are {ready}",
+                    f"its disruption budget needs {least} ready pods, there are {ready}",
                     "wait until more are ready, or add a replica first",
                 )
         if not dry_run:
@@ -271,6 +273,17 @@ class WorldKubeApi:
             _unprocessable(ref, ("spec", "minReplicas"), "it must not exceed maxReplicas")
         state.autoscale_min[index], state.autoscale_max[index] = least, most
         state.service_version[index] = state.new_version()
+
+    def _patch_budget(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
+        state, index = self._world.state, self._service(ref)
+        for path, value in fields.items():
+            if path != ("spec", "minAvailable"):
+                _unprocessable(ref, path, "a World does not have this field")
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                _unprocessable(ref, path, f"{value!r} is not a number of pods")
+            if state.budget_min[index] != value:
+                state.budget_min[index] = value
+                state.budget_version[index] = state.new_version()
 
     def _remove(self, row: int) -> None:
         state = self._world.state

@@ -237,13 +237,14 @@ def autoscaler_object(world: World, index: int) -> KubeObject:
 
 
 def budget_object(world: World, index: int) -> KubeObject:
-    service = world.fleet.services[index]
-    least = service.disruption.min_available if service.disruption else 0
+    service, least = world.fleet.services[index], int(world.state.budget_min[index])
     ready = int((world.state.pod_ready & (world.state.pod_service == index)).sum())
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": _metadata(world, "PodDisruptionBudget", service.namespace, service.name, 1),
+        "metadata": _metadata(
+            world, "PodDisruptionBudget", service.namespace, service.name, int(world.state.budget_version[index])
+        ),
         "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": service.name}}},
         "status": {"currentHealthy": ready, "desiredHealthy": least, "disruptionsAllowed": max(ready - least, 0)},
     }

@@ -1,0 +1,109 @@
+"""An API server in trouble in the middle of a verify or a promote: waited for, or told; never half, never twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clusters.control_plane import OBSERVER, PROMOTER
+from tests.clusters.gateway import Gateway, Trouble, gateway
+from tests.clusters.production import CART, UNDO, LiveRig, is_rolled_out
+from tests.clusters.shop import await_that
+from twin.change.compile import compile_change
+from twin.gate.admission import try_admission
+from twin.kube import connect
+from twin.ports.services import PromotionOutcome
+from twin.promote.journal import Status
+from twin.promote.target import Target
+from twin.spec.verdict import StageVerdict
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("control-plane"), pytest.mark.requirement("R13", "R22")]
+
+
+@pytest.fixture
+def between(rig: LiveRig, root_seed: int) -> Iterator[Gateway]:
+    """A gateway that the promoter speaks through."""
+    with gateway(rig.plane) as here:
+        here.seed = root_seed
+        rig.kubeconfig = here.kubeconfig(rig.plane, PROMOTER, rig.folder)
+        yield here
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+def test_a_third_of_all_requests_in_trouble_and_the_fix_is_made_once(
+    rig: LiveRig, between: Gateway, trouble: Trouble
+) -> None:  # fmt: skip
+    before, receipt = rig.admin.get(CART), rig.receipt()
+    between.trouble, between.ratio = trouble, 0.34
+    for _ in range(5):  # A first write to the target that nobody heard of is a refusal: nothing was begun.
+        done = rig.service().promote(receipt)
+        if done.outcome is not PromotionOutcome.REFUSED:
+            break
+        assert rig.image() == "cart:v2", done.reason
+    between.trouble = None
+    assert done.outcome is PromotionOutcome.DONE, done.reason
+    assert sum(between.met.values()) > 5
+    assert between.met["PATCH"] > 0
+    await_that("every pod is of the old build", lambda: is_rolled_out(rig.admin, "cart:v1"))
+    after = rig.admin.get(CART)
+    after["spec"]["template"]["spec"]["containers"][0]["image"] = "cart:v2"
+    assert after["spec"] == before["spec"]
+    assert int(after["metadata"]["annotations"]["deployment.kubernetes.io/revision"]) == 3  # Rolled out once.
+    service = rig.service()
+    assert [p.status for p in service.journal.promotions()].count(Status.DONE) == 1
+    assert Target(service.plant).holder() == ""
+
+
+def test_a_server_killed_in_the_canary_is_waited_for(rig: LiveRig) -> None:
+    service, restarts = rig.service(), []
+
+    def restart(text: str) -> None:
+        if text.startswith("applied") and not restarts:
+            rig.plane.kill_server()
+            restarts.append(threading.Timer(3.0, rig.plane.start_server))
+            restarts[0].start()
+
+    service.say = restart
+    try:
+        done = service.promote(rig.receipt())
+    finally:
+        restarts[0].join()
+    assert done.outcome is PromotionOutcome.DONE, done.reason
+    await_that("every pod is of the old build", lambda: is_rolled_out(rig.admin, "cart:v1"))
+
+
+def test_what_a_server_that_is_gone_left_open_is_taken_up_by_the_next_run(rig: LiveRig) -> None:
+    """Nobody waits for ever: what could not be finished, nor be taken back, is told, and is not forgotten."""
+    service, receipt, gone = rig.service(), rig.receipt(), []
+    service.plant.kube = connect(kubeconfig=rig.plane.kubeconfig(PROMOTER), patience_s=1.0)
+
+    def kill(text: str) -> None:
+        if text.startswith("applied") and not gone:
+            rig.plane.kill_server()
+            gone.append(text)
+
+    service.say = kill
+    try:
+        cut_short = service.promote(receipt)
+    finally:
+        rig.plane.start_server()
+    assert cut_short.outcome is PromotionOutcome.HELD
+    assert cut_short.exit_code == 4
+    assert [p.status for p in service.journal.promotions()] == [Status.OPEN]
+    ended = rig.service().promote(receipt)
+    assert ended.outcome is PromotionOutcome.ROLLED_BACK, ended.reason
+    assert rig.image() == "cart:v2"
+    assert not rig.admin.get(CART)["spec"].get("paused", False)
+
+
+@pytest.mark.parametrize("trouble", [Trouble.UNAVAILABLE, Trouble.CUT, Trouble.BUSY])
+def test_a_gate_that_cannot_ask_does_not_guess(rig: LiveRig, between: Gateway, trouble: Trouble) -> None:
+    plant = rig.plant(OBSERVER)
+    plan = compile_change(UNDO, plant.kube, at_s=plant.clock.now_s())
+    kube = connect(kubeconfig=between.kubeconfig(rig.plane, OBSERVER, rig.folder))
+    assert try_admission(kube, plan, where="production").verdict is StageVerdict.PASS
+    between.trouble, between.ratio = trouble, 1.0
+    result = try_admission(kube, plan, where="production")
+    assert result.verdict is StageVerdict.INCONCLUSIVE, result.reason
