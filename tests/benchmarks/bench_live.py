@@ -5,27 +5,32 @@ Run from the root: python -m tests.benchmarks.bench_live
 
 from __future__ import annotations
 
-import multiprocessing
+import dataclasses
+import json
+import os
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from agent.limits.guard import MemoryWriteGuard
 from tests.clusters.control_plane import PROMOTER, control_plane
-from tests.clusters.production import LiveRig, lay_out_bad_build, plant_at, service_on, watched
+from tests.clusters.production import UNDO, LiveRig, lay_out_bad_build, watched
 from tests.clusters.prometheus import Users
 from tests.real import require_tool
-from tests.twin.promote.rehearsed import keys
 from twin.kube.snapshot import take_snapshot
+from twin.receipt import KeyRole, load_signer, new_key, trust_key
+from twin.spec.change import Strategy
 
 DEPLOYMENTS = 2000
 NAMESPACES = 20
 VARIABLES = 10
 TAKES = 5
+SLOWLY = dataclasses.replace(UNDO, strategy=Strategy(canary_ratio=0.34, watch_s=30.0, settle_s=45.0))
 
 
 def main() -> None:
@@ -46,21 +51,28 @@ def main() -> None:
             took_s.append(perf_counter() - start_s)
         print(f"snapshot of {len(snapshot.objects)} objects: {statistics.median(took_s):.2f} s, "
               f"worst {max(took_s):.2f} s of {TAKES}")  # fmt: skip
-        rig = LiveRig(plane, url, Path(name), admin)
-        said = multiprocessing.get_context("spawn").SimpleQueue()
-        promoter = multiprocessing.get_context("spawn").Process(
-            target=_promote, args=(plane.kubeconfig(PROMOTER), url, Path(name), keys().trusted, rig.receipt(), said)
-        )
-        promoter.start()
-        promoter.join()
-        print(f"promotion: {said.get()}")
+        print(f"twin promote: {_promoted(LiveRig(plane, url, Path(name), admin))}")
 
 
-def _promote(kubeconfig: Path, url: str, folder: Path, trusted: Any, receipt: Any, said: Any) -> None:
-    guard = MemoryWriteGuard(terminations_max=100)
-    done = service_on(plant_at(kubeconfig, url), folder / "journal.sqlite", trusted, guard).promote(receipt)
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    said.put(f"{done.outcome.value}, {peak_bytes / 1e6:.0f} MB at its most")
+def _promoted(rig: LiveRig) -> str:
+    """How the command ends, as people run it, and how much memory it had at its most."""
+    home = rig.folder / "home"
+    keys = home / "keys"
+    keys.mkdir(parents=True)
+    trust_key(new_key(keys / "gate.key", "gate-here"), home / "trusted", KeyRole.GATE)
+    (rig.folder / "receipt.json").write_text(json.dumps(rig.receipt(SLOWLY, signer=load_signer(keys / "gate.key"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "twin.cli.main", "promote", "receipt.json", "--prod", "kube:", "--prometheus", rig.url],
+        cwd=rig.folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env={
+            **os.environ, "KUBECONFIG": str(rig.plane.kubeconfig(PROMOTER)), "TWIN_HOME": str(home),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+    )  # fmt: skip
+    # Of all children the largest: nothing else that was waited for is a process of this size.
+    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+    return f"exit code {done.returncode}, {peak_bytes / 1e6:.0f} MB at its most; {' '.join(last)}"
 
 
 def _deployment(number: int) -> dict[str, Any]:

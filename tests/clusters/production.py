@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from securesystemslib.signer import CryptoSigner
+
 from agent.limits.guard import MemoryWriteGuard
 from tests.clusters.control_plane import ADMIN, OBSERVER, PROMOTER, ControlPlane
 from tests.clusters.prometheus import Users, exporter, prometheus
@@ -91,8 +93,10 @@ class LiveRig:
     def service(self, *, home: str = "home") -> PromotionService:
         return service_on(self.plant(PROMOTER), self.folder / f"{home}.sqlite", keys().trusted, self.guard)
 
-    def receipt(self, change: Change = UNDO, *, prediction: Prediction = WELL, **fields: Any) -> Mapping[str, Any]:
-        """One that the gate could have signed for this change on this cluster."""
+    def receipt(
+        self, change: Change = UNDO, *, prediction: Prediction = WELL, signer: CryptoSigner | None = None, **fields: Any
+    ) -> Mapping[str, Any]:
+        """One that the gate could have signed for this change on this cluster. `signer`: not the tests' own gate."""
         plant = self.plant(OBSERVER)
         plan = compile_change(change, plant.kube, at_s=plant.clock.now_s())
         base, now_s = base_of(plant.kube, plan.reads), int(plant.clock.now_s())
@@ -104,7 +108,7 @@ class LiveRig:
             symptom_envelope=ANY_COURSE, prediction=prediction, evidence_level=EvidenceLevel.STAND_INS,
             issued_s=now_s, expires_s=now_s + 900,
         )  # fmt: skip
-        return issue(dataclasses.replace(receipt, **fields), keys().gate)
+        return issue(dataclasses.replace(receipt, **fields), signer or keys().gate)
 
     def image(self) -> Any:
         return get_field(self.admin.get(CART), IMAGE)

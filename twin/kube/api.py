@@ -99,11 +99,17 @@ class LiveKubeApi:
     """
 
     def __init__(
-        self, transport: Transport, *, patience_s: float = PATIENCE_S, sleep: Callable[[float], None] = time.sleep
+        self,
+        transport: Transport,
+        *,
+        patience_s: float = PATIENCE_S,
+        sleep: Callable[[float], None] = time.sleep,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._patience_s = patience_s
         self._sleep = sleep
+        self._now_s = now_s
 
     # Reading
 
@@ -126,7 +132,7 @@ class LiveKubeApi:
         nobody knows any more which ones were."""
         resource = _resource(kind)
         query = {"watch": "true", "resourceVersion": since_version, "timeoutSeconds": str(WATCH_S)}
-        answer = self._transport.send("GET", resource.path(""), query=query)
+        answer, _ = self._send("GET", resource.path(""), query, again_on=_TROUBLED)
         events = _events(answer)
         if answer.status == _GONE or any(kind == "ERROR" and obj.get("code") == _GONE for kind, obj in events):
             yield from (("MODIFIED", obj) for obj in self.list_objects(kind))
@@ -261,21 +267,21 @@ class LiveKubeApi:
 
         Raises Unreachable.
         """
-        resend, unanswered, waited_s, pause_s = 503 in again_on, False, 0.0, BACKOFF_S
+        resend, unanswered, pause_s = 503 in again_on, False, BACKOFF_S
+        end_s = self._now_s() + self._patience_s  # A server that hangs spends it as one does that refuses.
         while True:
-            spent = waited_s + pause_s > self._patience_s
             try:
                 answer = self._transport.send(method, path, query=query, body=body, content_type=content_type)
             except Unreachable:
-                if spent or not resend:
+                if not resend or self._now_s() + pause_s > end_s:
                     raise
                 unanswered = True
             else:
-                if spent or answer.status not in again_on:
+                if answer.status not in again_on or self._now_s() + pause_s > end_s:
                     return answer, unanswered
                 unanswered = unanswered or answer.status != _BUSY
             self._sleep(pause_s)
-            waited_s, pause_s = waited_s + pause_s, min(2.0 * pause_s, BACKOFF_MAX_S)
+            pause_s = min(2.0 * pause_s, BACKOFF_MAX_S)
 
     def _is_so(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> KubeObject | None:
         """The object, if these fields would change nothing of it. The server says: it may write "512Mi" its own way."""
@@ -306,11 +312,17 @@ def _dry(dry_run: bool) -> dict[str, str]:
 
 
 def _events(answer: Answer) -> list[tuple[str, KubeObject]]:
-    """Events of a watch: one JSON document a line, of which a single one has been decoded already."""
+    """Events of a watch: one JSON document a line, of which a single one has been decoded already. A line that was cut
+    short ends them: whoever watches on from the last one that he was told hears of it then."""
     if isinstance(answer.body, dict):
         documents = [answer.body]
     else:
-        documents = [json.loads(line) for line in str(answer.body).splitlines() if line.strip()]
+        documents = []
+        for line in filter(str.strip, str(answer.body).splitlines()):
+            try:
+                documents.append(json.loads(line))
+            except ValueError:
+                break
     return [(one["type"], one["object"]) for one in documents if "type" in one and "object" in one]
 
 

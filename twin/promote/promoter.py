@@ -29,7 +29,7 @@ from twin.promote.watch import UNSEEN, Finding, look, recovery_told, users_of
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
 from twin.spec.canonical import plain
 from twin.spec.change import Action, change_digest
-from twin.spec.errors import BadInput, Conflict, NotFound, PolicyDenied, ReceiptInvalid, TwinError
+from twin.spec.errors import ApiError, BadInput, Conflict, NotFound, PolicyDenied, ReceiptInvalid, TwinError
 from twin.spec.fields import get_field, path_text
 from twin.spec.plan import ObjectRef, Plan, plan_from_json
 from twin.spec.verdict import RECOVERED_RATIO
@@ -330,7 +330,11 @@ class PromotionService:
             self._look_for_a_stop(promotion.id, plan, number)
             now_s = self.plant.clock.now_s()
             prediction = checked.receipt.prediction
-            users = users_of(self.plant, prediction, window_s=LOOK_S)
+            try:
+                users = users_of(self.plant, prediction, window_s=LOOK_S)
+            except ApiError as error:  # Monitoring that is away shows no harm, and no recovery.
+                self.say(str(error))
+                users = UNSEEN
             late = not users.at_s >= begun_s  # Late metrics are about what was before.
             if not users.worst_excess <= RECOVERED_RATIO:  # Unseen is not well either.
                 self._well_since_s = None

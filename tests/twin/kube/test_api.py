@@ -49,7 +49,11 @@ class Scripted:
 
     @property
     def api(self) -> LiveKubeApi:
-        return LiveKubeApi(self, sleep=self.slept.append)
+        return self.patient(1.5)
+
+    def patient(self, patience_s: float) -> LiveKubeApi:
+        """One whose time goes by in its pauses only."""
+        return LiveKubeApi(self, patience_s=patience_s, sleep=self.slept.append, now_s=lambda: sum(self.slept))
 
 
 def ok(body: Any) -> Answer:
@@ -81,13 +85,26 @@ def test_a_read_gives_up_in_the_end(trouble: Answer | Exception, error: type[Api
 
 def test_the_patient_ask_for_as_long_as_they_say() -> None:
     server = Scripted(*[silent()] * 30, ok(cart()))
-    api = LiveKubeApi(server, patience_s=60.0, sleep=server.slept.append)
+    api = server.patient(60.0)
     assert api.get(CART)["metadata"]["name"] == "cart"
     server.answers = [silent()] * 100
     server.slept.clear()
     with pytest.raises(Unreachable):
         api.get(CART)
     assert 57.0 < sum(server.slept) <= 60.0
+
+
+def test_a_server_that_hangs_spends_their_patience_too() -> None:
+    server, asked_s = Scripted(*[silent()] * 9), iter(range(0, 900, 30))
+    with pytest.raises(Unreachable):
+        LiveKubeApi(server, patience_s=60.0, sleep=server.slept.append, now_s=lambda: float(next(asked_s))).get(CART)
+    assert len(server.asked) == 2
+
+
+def test_a_watch_that_is_cut_short_tells_what_came_and_one_that_fails_is_begun_anew() -> None:
+    lines = json.dumps({"type": "MODIFIED", "object": cart(8)}) + '\n{"type": "MODI'
+    told = list(Scripted(silent(), refused(503), ok(lines)).api.watch("Deployment", since_version="7"))
+    assert told == [("MODIFIED", cart(8))]
 
 
 POD = ObjectRef(kind="Pod", name="p", namespace="shop")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
 from twin.promote.watch import UNSEEN, Users, recovery_told, users_of
 from twin.spec.change import Action
-from twin.spec.errors import BaseDrifted
+from twin.spec.errors import ApiError, BaseDrifted
 from twin.spec.plan import ObjectRef
 from twin.spec.verdict import Interval, Prediction
 
@@ -51,6 +52,30 @@ def blinded(plant: Plant) -> Plant:
     )  # fmt: skip
 
 
+class Away:
+    """Telemetry that does not answer the first `looks` questions about users while the roll-out is held."""
+
+    def __init__(self, plant: Plant, looks: float) -> None:
+        self._plant, self._left = plant, looks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plant.telemetry, name)
+
+    def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
+        held = bool(self._plant.kube.get(CART)["spec"].get("paused"))
+        self._left -= held
+        if held and self._left >= 0:
+            raise ApiError("Prometheus does not answer", "connection refused", "check --prometheus")
+        return self._plant.telemetry.edge_series(metric, edges, start_s=start_s, end_s=end_s)
+
+
+def away(looks: float) -> Callable[[Plant], Plant]:
+    return lambda plant: ComposedPlant(
+        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Away(plant, looks), clock=plant.clock,
+        live=plant.live,
+    )  # fmt: skip
+
+
 def told(rig: Rig) -> list[tuple[Kind, Any]]:
     """The last promotion's journal: kinds of entries, with the move or the finding."""
     entries = rig.journal().entries(rig.journal().promotions()[-1].id)
@@ -58,8 +83,11 @@ def told(rig: Rig) -> list[tuple[Kind, Any]]:
 
 
 @pytest.mark.requirement("R22")
-def test_a_canary_that_cannot_be_judged_is_held_as_it_is_for_a_human(rig: Rig) -> None:
-    rig.through = blinded
+@pytest.mark.parametrize("through", [blinded, away(math.inf)], ids=["no figures", "no answer"])
+def test_a_canary_that_cannot_be_judged_is_held_as_it_is_for_a_human(
+    rig: Rig, through: Callable[[Plant], Plant]
+) -> None:  # fmt: skip
+    rig.through = through
     done = rig.run(lambda service: service.promote(receipt_for()))
     assert (done.outcome, done.exit_code) == (PromotionOutcome.HELD, 4), done.reason
     assert [p.status for p in rig.journal().promotions()] == [Status.HELD]
@@ -68,6 +96,13 @@ def test_a_canary_that_cannot_be_judged_is_held_as_it_is_for_a_human(rig: Rig) -
     rig.run(lambda service: service.undo(done.promotion_id))
     assert image_of(rig.world()) == BAD_IMAGE
     assert not rig.world().state.paused.any()
+
+
+def test_monitoring_that_is_back_by_the_last_look_is_believed(rig: Rig) -> None:
+    strategy = dataclasses.replace(UNDO.strategy, watch_s=45.0)
+    rig.through = away(1)
+    done = rig.run(lambda service: service.promote(receipt_for(dataclasses.replace(UNDO, strategy=strategy))))
+    assert done.outcome is PromotionOutcome.DONE, done.reason
 
 
 def test_worse_on_the_only_look_at_a_canary_takes_it_back_before_the_rest_is_touched(rig: Rig) -> None:
