@@ -270,6 +270,8 @@ def nodes(count: int) -> Sequence[dict[str, object]]:
                 "annotations": {"kwok.x-k8s.io/node": "fake"},
                 "labels": {
                     "kubernetes.io/hostname": f"fake-{number}",
+                    "kubernetes.io/os": "linux",
+                    "beta.kubernetes.io/os": "linux",  # Kubelets still write it, and old manifests ask for it.
                     "topology.kubernetes.io/zone": f"zone-{number % 3}",
                 },
             },

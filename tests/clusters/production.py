@@ -53,6 +53,7 @@ __all__ = [
     "service_on",
     "telemetry_of",
     "watched",
+    "webhook_away",
 ]
 
 RBAC: Final = Path(__file__).parents[2] / "deploy" / "rbac"
@@ -154,6 +155,31 @@ def watched(users: Users, folder: Path) -> Iterator[str]:
             telemetry = telemetry_of(url)
             await_that("users are seen", lambda: len(telemetry.edges()) == 1)
             yield url
+
+
+@contextmanager
+def webhook_away(admin: LiveKubeApi, *, fails: str, resource: str) -> Iterator[None]:
+    """A webhook that nobody answers is asked about each of these objects of the shop. `fails`: Fail or Ignore."""
+    group, _, plural = resource.rpartition("/")
+    hook = {
+        "name": "away.twin.test", "failurePolicy": fails, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 2, "clientConfig": {"url": "https://127.0.0.1:9/"},  # discard: nobody listens
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}},
+        "rules": [
+            {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [plural]}
+        ],
+    }  # fmt: skip
+    ref = ObjectRef(kind="ValidatingWebhookConfiguration", name="away")
+    admin.create(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": ref.kind, "metadata": {"name": ref.name},
+            "webhooks": [hook],
+        }
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        admin.delete(ref)
 
 
 def is_rolled_out(admin: LiveKubeApi, image: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.clusters.control_plane import OBSERVER, PROMOTER
 from tests.clusters.gateway import Gateway, Trouble, gateway
-from tests.clusters.production import CART, UNDO, LiveRig, is_rolled_out
+from tests.clusters.production import CART, UNDO, LiveRig, is_rolled_out, webhook_away
 from tests.clusters.shop import await_that
 from twin.change.compile import compile_change
 from twin.gate.admission import try_admission
@@ -17,6 +18,7 @@ from twin.kube import connect
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Status
 from twin.promote.target import Target
+from twin.spec.errors import ApiError
 from twin.spec.verdict import StageVerdict
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("control-plane"), pytest.mark.requirement("R13", "R22")]
@@ -107,3 +109,45 @@ def test_a_gate_that_cannot_ask_does_not_guess(rig: LiveRig, between: Gateway, t
     between.trouble, between.ratio = trouble, 1.0
     result = try_admission(kube, plan, where="production")
     assert result.verdict is StageVerdict.INCONCLUSIVE, result.reason
+
+
+@pytest.mark.parametrize("resource", ["apps/deployments", "/pods"])
+def test_a_webhook_that_is_away_and_fails_closed_refuses_the_plan(rig: LiveRig, resource: str) -> None:
+    """Of a workload, or, as many are, of the pods that follow: the Deployment alone would be admitted."""
+    plant = rig.plant(OBSERVER)
+    plan = compile_change(UNDO, plant.kube, at_s=plant.clock.now_s())
+
+    def refused() -> bool:  # The API server takes a moment to see a new webhook.
+        result = try_admission(plant.kube, plan, where="production")
+        return result.verdict is StageVerdict.FAIL and "away.twin.test" in result.reason
+
+    with webhook_away(rig.admin, fails="Fail", resource=resource):
+        await_that("the plan is refused for the webhook", refused, patience_s=15.0)
+
+
+def test_a_webhook_that_is_away_and_fails_closed_stops_a_promotion_before_it_writes(rig: LiveRig) -> None:
+    before, receipt, service = rig.admin.get(CART)["spec"], rig.receipt(), rig.service()
+    with webhook_away(rig.admin, fails="Fail", resource="apps/deployments"):
+        await_that("the webhook is asked", lambda: not _admits(rig), patience_s=15.0)
+        done = service.promote(receipt)
+    assert done.outcome is PromotionOutcome.ROLLED_BACK, done.reason
+    assert "away.twin.test" in done.reason
+    assert rig.admin.get(CART)["spec"] == before
+    assert Target(service.plant).holder() == ""
+
+
+def test_a_webhook_that_is_away_and_fails_open_is_in_nobodys_way(rig: LiveRig) -> None:
+    plant = rig.plant(OBSERVER)
+    plan = compile_change(UNDO, plant.kube, at_s=plant.clock.now_s())
+    with webhook_away(rig.admin, fails="Ignore", resource="apps/deployments"):
+        time.sleep(3.0)  # It is asked by now, as the tests above show.
+        result = try_admission(plant.kube, plan, where="production")
+    assert result.verdict is StageVerdict.PASS, result.reason
+
+
+def _admits(rig: LiveRig) -> bool:
+    try:
+        rig.admin.patch(CART, {("spec", "replicas"): 3, ("spec", "paused"): True}, dry_run=True)
+    except ApiError:
+        return False
+    return True

@@ -21,6 +21,7 @@ from twin.spec.verdict import StageName, StageResult, StageVerdict
 __all__ = ["try_admission"]
 
 _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
+_WEBHOOK_AWAY: Final = "failed calling webhook"
 _REFUSALS: Final = (400, 403, 404, 409, 422)  # Not 429: who is busy has not answered.
 
 
@@ -40,7 +41,7 @@ def try_admission(kube: KubeApi, plan: Plan, *, where: str) -> StageResult:
     except _MayNotAsk as error:
         return _result(StageVerdict.INCONCLUSIVE, f"{error.why} ({where})")
     except ApiError as error:
-        if error.status in _REFUSALS:
+        if _is_refusal(error):
             return _result(StageVerdict.FAIL, f"the API server refuses it: {error.why} ({where})")
         return _result(StageVerdict.INCONCLUSIVE, f"the API server could not be asked: {error} ({where})")
     if not asked:
@@ -50,6 +51,12 @@ def try_admission(kube: KubeApi, plan: Plan, *, where: str) -> StageResult:
 
 class _MayNotAsk(ApiError):
     """This identity is not allowed to ask: that says nothing of the plan."""
+
+
+def _is_refusal(error: ApiError) -> bool:
+    """Whether the server answered no. A webhook that is away and fails closed is a no as well: nothing of this kind is
+    written while it is, whoever asks."""
+    return error.status in _REFUSALS or _WEBHOOK_AWAY in error.why
 
 
 def _refused_pods(kube: KubeApi, step: PatchStep, after: KubeObject) -> str:
@@ -62,7 +69,7 @@ def _refused_pods(kube: KubeApi, step: PatchStep, after: KubeObject) -> str:
     try:
         kube.create(pod, dry_run=True)
     except ApiError as error:
-        if error.status not in _REFUSALS:
+        if not _is_refusal(error):
             raise
         if isinstance(error, Forbidden) and "cannot create resource" in error.why:  # Its roles, not its admission.
             raise _MayNotAsk("cannot ask about pods", error.why, "see deploy/rbac/observer.yaml") from error
