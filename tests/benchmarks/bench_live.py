@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
@@ -30,6 +30,7 @@ DEPLOYMENTS = 2000
 NAMESPACES = 20
 VARIABLES = 10
 TAKES = 5
+SEEN_S = 40.0  # until whole scrapes have seen the users
 SLOWLY = dataclasses.replace(UNDO, strategy=Strategy(canary_ratio=0.34, watch_s=30.0, settle_s=45.0))
 
 
@@ -61,18 +62,22 @@ def _promoted(rig: LiveRig) -> str:
     keys.mkdir(parents=True)
     trust_key(new_key(keys / "gate.key", "gate-here"), home / "trusted", KeyRole.GATE)
     (rig.folder / "receipt.json").write_text(json.dumps(rig.receipt(SLOWLY, signer=load_signer(keys / "gate.key"))))
-    done = subprocess.run(
-        [sys.executable, "-m", "twin.cli.main", "promote", "receipt.json", "--prod", "kube:", "--prometheus", rig.url],
-        cwd=rig.folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        env={
-            **os.environ, "KUBECONFIG": str(rig.plane.kubeconfig(PROMOTER)), "TWIN_HOME": str(home),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-    )  # fmt: skip
-    # Of all children the largest: nothing else that was waited for is a process of this size.
-    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-    return f"exit code {done.returncode}, {peak_bytes / 1e6:.0f} MB at its most; {' '.join(last)}"
+    time.sleep(SEEN_S)
+    command = ["promote", "receipt.json", "--prod", "kube:", "--prometheus", rig.url]
+    with (rig.folder / "promote.log").open("w+") as log:
+        promoter = subprocess.Popen(
+            [sys.executable, "-m", "twin.cli.main", *command],
+            cwd=rig.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            env={
+                **os.environ, "KUBECONFIG": str(rig.plane.kubeconfig(PROMOTER)), "TWIN_HOME": str(home),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+        )  # fmt: skip
+        _, status, used = os.wait4(promoter.pid, 0)  # Of this process alone, and of no other child.
+        promoter.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        told = " ".join(log.read().split())
+    return f"exit code {promoter.returncode}, {used.ru_maxrss * 1024 / 1e6:.0f} MB at its most; {told}"
 
 
 def _deployment(number: int) -> dict[str, Any]:
