@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -35,13 +35,12 @@ class Trouble(StrEnum):
 
 @dataclass(slots=True)
 class Gateway:
-    """Each request meets `trouble` with probability `ratio`, if `applies` to its method; drawn from `seed`."""
+    """Each request meets `trouble` with probability `ratio`, drawn from `seed`."""
 
     url: str
     trouble: Trouble | None = None
     ratio: float = 0.0
     seed: int = 1
-    applies: Callable[[str], bool] = lambda method: True
     met: Counter[str] = field(default_factory=Counter)
     _asked: int = 0
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -50,7 +49,7 @@ class Gateway:
         with self._guard:
             self._asked += 1
             draw = zlib.crc32(f"{self.seed}/{self._asked}".encode()) / 2**32
-            if self.trouble is None or not self.applies(method) or draw >= self.ratio:
+            if self.trouble is None or draw >= self.ratio:
                 return None
             self.met[method] += 1
             return self.trouble

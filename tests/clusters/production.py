@@ -6,9 +6,8 @@ API server and Prometheus are real; pods are KWOK's, and the fate of users is a 
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +17,8 @@ from securesystemslib.signer import CryptoSigner
 from agent.limits.guard import MemoryWriteGuard
 from tests.clusters.control_plane import ADMIN, OBSERVER, PROMOTER, ControlPlane
 from tests.clusters.prometheus import Users, exporter, prometheus
+from tests.clusters.roles import apply_roles
 from tests.clusters.shop import await_that, lay_out_nodes, lay_out_shop
-from tests.real import require_tool
 from tests.twin.promote.rehearsed import ANY_COURSE, AS_BAD_AS_NOTHING, keys, policy
 from tests.twin.receipt.samples import RECEIPT
 from twin.change.base import base_of
@@ -34,7 +33,7 @@ from twin.promote.promoter import PromotionService
 from twin.receipt import TrustedKeys, issue
 from twin.spec.canonical import plain
 from twin.spec.change import Action, Change, Strategy
-from twin.spec.errors import TwinError
+from twin.spec.errors import NotFound
 from twin.spec.fields import container_path, get_field
 from twin.spec.plan import ObjectRef, plan_digest, plan_to_json
 from twin.spec.receipt import EvidenceLevel, base_digest
@@ -53,10 +52,9 @@ __all__ = [
     "service_on",
     "telemetry_of",
     "watched",
-    "webhook_away",
+    "webhooks_away",
 ]
 
-RBAC: Final = Path(__file__).parents[2] / "deploy" / "rbac"
 CART: Final = ObjectRef(kind="Deployment", name="cart", namespace="shop")
 IMAGE: Final = container_path("cart", "image")
 UNDO: Final = Change(
@@ -126,14 +124,12 @@ def service_on(plant: LivePlant, journal: Path, trusted: TrustedKeys, guard: Mem
 
 def open_production(plane: ControlPlane) -> LiveKubeApi:
     """Machines, roles for everybody, and no mark of any promotion. Returns an administrator's API."""
-    kubectl = require_tool("control-plane") / "kubectl"
-    config = f"--kubeconfig={plane.kubeconfig(ADMIN)}"
-    subprocess.run([kubectl, config, "create", "namespace", "twin-system"], check=False, capture_output=True)
-    subprocess.run([kubectl, config, "apply", "-f", str(RBAC)], check=True, capture_output=True, timeout=60)
+    apply_roles(plane.kubeconfig(ADMIN))
     admin = connect(kubeconfig=plane.kubeconfig(ADMIN))
     lay_out_nodes(admin)
     for name in ("twin-receipts", "twin-lease"):
-        _forget(admin, ObjectRef(kind="ConfigMap", name=name, namespace="twin-system"))
+        with suppress(NotFound):
+            admin.delete(ObjectRef(kind="ConfigMap", name=name, namespace="twin-system"))
     return admin
 
 
@@ -158,22 +154,26 @@ def watched(users: Users, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def webhook_away(admin: LiveKubeApi, *, fails: str, resource: str) -> Iterator[None]:
-    """A webhook that nobody answers is asked about each of these objects of the shop. `fails`: Fail or Ignore."""
-    group, _, plural = resource.rpartition("/")
-    hook = {
-        "name": "away.twin.test", "failurePolicy": fails, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-        "timeoutSeconds": 2, "clientConfig": {"url": "https://127.0.0.1:9/"},  # discard: nobody listens
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}},
-        "rules": [
-            {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [plural]}
-        ],
-    }  # fmt: skip
+def webhooks_away(admin: LiveKubeApi, fails: Mapping[str, str]) -> Iterator[None]:
+    """Webhooks that nobody answers are asked about objects of the shop. `fails`: by group/plural, Fail or Ignore. They
+    come into force together, some time after this."""
+    hooks = []
+    for resource, failure_policy in fails.items():
+        group, _, plural = resource.rpartition("/")
+        rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [plural]}
+        hooks.append(
+            {
+                "name": f"{plural}.away.twin.test", "failurePolicy": failure_policy, "rules": [rule],
+                "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 2,
+                "clientConfig": {"url": "https://127.0.0.1:9/"},  # discard: nobody listens
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}},
+            }
+        )  # fmt: skip
     ref = ObjectRef(kind="ValidatingWebhookConfiguration", name="away")
     admin.create(
         {
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": ref.kind, "metadata": {"name": ref.name},
-            "webhooks": [hook],
+            "webhooks": hooks,
         }
     )  # fmt: skip
     try:
@@ -185,10 +185,3 @@ def webhook_away(admin: LiveKubeApi, *, fails: str, resource: str) -> Iterator[N
 def is_rolled_out(admin: LiveKubeApi, image: str) -> bool:
     pods = admin.list_objects("Pod", "shop", {"app": "cart"})
     return len(pods) == 3 and {pod["spec"]["containers"][0]["image"] for pod in pods} == {image}
-
-
-def _forget(admin: LiveKubeApi, ref: ObjectRef) -> None:
-    try:
-        admin.delete(ref)
-    except TwinError:
-        return

@@ -18,8 +18,9 @@ from tests.clusters.kind import GATES, docker_engine, node_image
 from tests.clusters.shop import await_that
 from tests.real import require_tool
 from twin.kube.pool import PoolSettings, ShadowPool
+from twin.kube.shadow import KubeShadow
 
-__all__ = ["NAME", "kubeconfig_of", "shadow_pool"]
+__all__ = ["NAME", "kubeconfig_of", "shadow_pool", "users_over"]
 
 NAME = "test"
 
@@ -39,6 +40,15 @@ def shadow_pool(folder: Path) -> Iterator[ShadowPool]:
             yield pool
         finally:
             pool.down(NAME)
+
+
+def users_over(shadow: KubeShadow, duration_s: float) -> tuple[float, float]:
+    """Users who came during a while, and who of them were let down, on all journeys."""
+    first = shadow.users()
+    shadow.sleep(duration_s)
+    last = shadow.users()
+    came = sum(count.came - first[name].came for name, count in last.items())
+    return came, sum(count.let_down - first[name].let_down for name, count in last.items())
 
 
 def kubeconfig_of(user: str, *, admin: Path, folder: Path) -> Path:

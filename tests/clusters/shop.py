@@ -13,7 +13,7 @@ from twin.fleet.world import World
 from twin.kube import LiveKubeApi
 from twin.ports.plant import KubeObject
 from twin.spec.errors import Conflict, NotFound
-from twin.spec.plan import ObjectRef
+from twin.spec.plan import ref_of
 
 __all__ = ["await_that", "lay_out_nodes", "lay_out_shop", "shop_objects"]
 
@@ -41,9 +41,8 @@ def lay_out_shop(api: LiveKubeApi) -> None:
     _create(api, NAMESPACE)
     objects = shop_objects()
     for obj in objects:
-        ref = ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace="shop")
         try:
-            api.delete(ref)
+            api.delete(ref_of(obj))
         except NotFound:
             continue
     await_that("the old shop is gone", lambda: not api.list_objects("Pod", "shop") and not _workloads(api))

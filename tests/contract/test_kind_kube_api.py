@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clusters.control_plane import OBSERVER, PROMOTER
+from tests.clusters.roles import apply_roles
 from tests.clusters.shadow import NAME, kubeconfig_of
 from tests.clusters.shop import await_that
 from tests.contract.test_kube_api import CART, REPLICAS, KubeApiContract
-from tests.real import require_tool
 from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -25,7 +24,6 @@ from twin.ports.shadow import Conduct
 from twin.spec.errors import Forbidden
 from twin.spec.fields import container_path
 
-RBAC = Path(__file__).parents[2] / "deploy" / "rbac"
 _CRASHES = Conduct(env=("CRASH", "1"), crash_after_s=1.0)
 pytestmark = [pytest.mark.real, pytest.mark.kind]
 
@@ -33,10 +31,7 @@ pytestmark = [pytest.mark.real, pytest.mark.kind]
 @pytest.fixture(scope="module")
 def shop(shadows: ShadowPool) -> Iterator[KubeShadow]:
     """The small shop on the cluster, played by stand-ins, and deploy/rbac applied."""
-    kubectl = require_tool("control-plane") / "kubectl"
-    config = f"--kubeconfig={shadows.records()[0].kubeconfig}"
-    subprocess.run([kubectl, config, "create", "namespace", "twin-system"], check=False, capture_output=True)
-    subprocess.run([kubectl, config, "apply", "-f", str(RBAC)], check=True, capture_output=True, timeout=60.0)
+    apply_roles(shadows.records()[0].kubeconfig)
     with shadows.borrow(NAME) as shadow:
         snapshot = take_snapshot(plant_of(World.build(small_shop(), seed=1)).kube, ["shop"], source="a World")
         shadow.load_snapshot(snapshot, small_shop())

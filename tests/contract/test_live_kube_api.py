@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.clusters.control_plane import ADMIN, OBSERVER, PROMOTER, ControlPlane
+from tests.clusters.roles import apply_roles
 from tests.clusters.shop import await_that, lay_out_shop
 from tests.contract.test_kube_api import CART, REPLICAS, KubeApiContract
-from tests.real import require_tool
 from twin.kube import LiveKubeApi, connect
 from twin.ports import KubeApi
 from twin.spec.errors import Forbidden, Unprocessable
 from twin.spec.fields import container_path, get_field
 from twin.spec.plan import ObjectRef
 
-RBAC = Path(__file__).parents[2] / "deploy" / "rbac"
-
 
 @pytest.fixture(scope="session")
 def roles(kubernetes: ControlPlane) -> ControlPlane:
     """The cluster with deploy/rbac applied, and its admission policy at work."""
-    kubectl = require_tool("control-plane") / "kubectl"
-    config = f"--kubeconfig={kubernetes.kubeconfig(ADMIN)}"
-    subprocess.run([kubectl, config, "create", "namespace", "twin-system"], check=False, capture_output=True)
-    subprocess.run([kubectl, config, "apply", "-f", str(RBAC)], check=True, capture_output=True, timeout=60.0)
+    apply_roles(kubernetes.kubeconfig(ADMIN))
     return kubernetes
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from chaos.live import strike
 from tests.clusters.prometheus import pods_of, prometheus
-from tests.clusters.shadow import NAME
+from tests.clusters.shadow import NAME, users_over
 from tests.clusters.shop import await_that
 from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
@@ -110,10 +110,6 @@ def test_a_live_cluster_is_observed_diagnosed_and_mended(
         done = twin("promote", "receipt.json")
         assert done["outcome"] == "done", done
     assert get_field(production.kube.get(CART), IMAGE) == "cart:v1"
-    first = production.users()
-    production.sleep(10.0)
-    last = production.users()
-    came = sum(count.came - first[name].came for name, count in last.items())
-    let_down = sum(count.let_down - first[name].let_down for name, count in last.items())
+    came, let_down = users_over(production, 10.0)
     assert came > 50.0
     assert let_down / came < 0.02

@@ -14,7 +14,7 @@ import pytest
 from tests.clusters.control_plane import ADMIN, ControlPlane, control_plane
 from tests.clusters.production import WELL, LiveRig, open_production, watched
 from tests.clusters.prometheus import Users
-from tests.clusters.shadow import NAME
+from tests.clusters.shadow import NAME, users_over
 from tests.clusters.shop import await_that
 from tests.real import require_tool
 from twin.change.compile import compile_change
@@ -22,7 +22,6 @@ from twin.cli.shadows import snapshot_of_source
 from twin.gate.trial import try_on_shadow
 from twin.kube import LiveKubeApi
 from twin.kube.pool import ShadowPool
-from twin.kube.shadow import KubeShadow
 from twin.kube.snapshot import take_snapshot
 from twin.ports.services import PromotionOutcome
 from twin.spec.change import Action, Change, Strategy
@@ -72,7 +71,10 @@ def test_real_manifests_are_played_a_trap_is_rejected_and_the_cure_promoted(
     with shadows.borrow(NAME) as shadow, watched(Users(), tmp_path / "prometheus") as url:
         shadow.load_snapshot(take_snapshot(admin, [namespace], source="the second cluster"), fleet)
         assert len([o for o in shadow.loaded.objects if o["kind"] == "Deployment"]) > 10
-        assert _let_down_ratio(shadow) < 0.05
+        shadow.sleep(5.0)
+        came, let_down = users_over(shadow, 15.0)
+        assert came > 20.0
+        assert let_down / came < 0.05
 
         fault = parse_fault(f"bad_rollout({target}, image={bad}, ratio=0.6)")
         rig = LiveRig(plane, url, tmp_path, admin)
@@ -103,14 +105,3 @@ def _all_ready(admin: LiveKubeApi, namespace: str) -> bool:
         == {obj["spec"]["replicas"]}
         for obj in found
     )
-
-
-def _let_down_ratio(shadow: KubeShadow) -> float:
-    """Of the users of a quarter of a minute."""
-    shadow.sleep(5.0)
-    first = shadow.users()
-    shadow.sleep(15.0)
-    last = shadow.users()
-    came = sum(count.came - first[name].came for name, count in last.items())
-    assert came > 20.0
-    return sum(count.let_down - first[name].let_down for name, count in last.items()) / came

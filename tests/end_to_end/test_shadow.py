@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters.shadow import NAME
+from tests.clusters.shadow import NAME, users_over
 from tests.clusters.shop import await_that
 from tests.small_shop import small_shop
 from twin.change.compile import compile_change
@@ -27,7 +27,7 @@ from twin.spec.change import Action, Change
 from twin.spec.errors import Inconclusive, PromoterActive, TwinError
 from twin.spec.fault import Fault, parse_fault
 from twin.spec.fields import container_path
-from twin.spec.ids import JourneyName, ServiceId
+from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef, Plan
 from twin.spec.units import NS_PER_S
 from twin.spec.verdict import StageResult, StageVerdict
@@ -165,11 +165,8 @@ def test_stand_ins_fail_as_the_model_says(shadow: KubeShadow) -> None:
     shadow.reset()
     shadow.conduct(ServiceId("shop/cart"), [Conduct(error_ratio=0.5)])
     shadow.sleep(2.0)
-    first = shadow.users()[JourneyName("browse")]
-    shadow.sleep(20.0)
-    last = shadow.users()[JourneyName("browse")]
+    came, let_down = users_over(shadow, 20.0)
     shadow.reset()
-    came, let_down = last.came - first.came, last.let_down - first.let_down
     assert came > 300.0
     assert let_down / came == pytest.approx(0.0625, abs=0.035), f"{let_down:.0f} of {came:.0f}"
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.clusters.control_plane import OBSERVER, PROMOTER
 from tests.clusters.gateway import Gateway, Trouble, gateway
-from tests.clusters.production import CART, UNDO, LiveRig, is_rolled_out, webhook_away
+from tests.clusters.production import CART, UNDO, LiveRig, is_rolled_out, webhooks_away
 from tests.clusters.shop import await_that
 from twin.change.compile import compile_change
 from twin.gate.admission import try_admission
@@ -19,6 +19,8 @@ from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Status
 from twin.promote.target import Target
 from twin.spec.errors import ApiError
+from twin.spec.fields import FieldPath
+from twin.spec.plan import ObjectRef
 from twin.spec.verdict import StageVerdict
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("control-plane"), pytest.mark.requirement("R13", "R22")]
@@ -121,14 +123,14 @@ def test_a_webhook_that_is_away_and_fails_closed_refuses_the_plan(rig: LiveRig, 
         result = try_admission(plant.kube, plan, where="production")
         return result.verdict is StageVerdict.FAIL and "away.twin.test" in result.reason
 
-    with webhook_away(rig.admin, fails="Fail", resource=resource):
+    with webhooks_away(rig.admin, {resource: "Fail"}):
         await_that("the plan is refused for the webhook", refused, patience_s=15.0)
 
 
 def test_a_webhook_that_is_away_and_fails_closed_stops_a_promotion_before_it_writes(rig: LiveRig) -> None:
     before, receipt, service = rig.admin.get(CART)["spec"], rig.receipt(), rig.service()
-    with webhook_away(rig.admin, fails="Fail", resource="apps/deployments"):
-        await_that("the webhook is asked", lambda: not _admits(rig), patience_s=15.0)
+    with webhooks_away(rig.admin, {"apps/deployments": "Fail"}):
+        await_that("the webhook is asked", lambda: not _admits(rig, CART, ("spec", "paused"), True), patience_s=15.0)
         done = service.promote(receipt)
     assert done.outcome is PromotionOutcome.ROLLED_BACK, done.reason
     assert "away.twin.test" in done.reason
@@ -139,15 +141,18 @@ def test_a_webhook_that_is_away_and_fails_closed_stops_a_promotion_before_it_wri
 def test_a_webhook_that_is_away_and_fails_open_is_in_nobodys_way(rig: LiveRig) -> None:
     plant = rig.plant(OBSERVER)
     plan = compile_change(UNDO, plant.kube, at_s=plant.clock.now_s())
-    with webhook_away(rig.admin, fails="Ignore", resource="apps/deployments"):
-        time.sleep(3.0)  # It is asked by now, as the tests above show.
+    budget = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
+    with webhooks_away(rig.admin, {"apps/deployments": "Ignore", "policy/poddisruptionbudgets": "Fail"}):
+        await_that(  # The one that fails closed tells when both are asked.
+            "the webhooks are asked", lambda: not _admits(rig, budget, ("spec", "minAvailable"), 1), patience_s=15.0
+        )
         result = try_admission(plant.kube, plan, where="production")
     assert result.verdict is StageVerdict.PASS, result.reason
 
 
-def _admits(rig: LiveRig) -> bool:
+def _admits(rig: LiveRig, ref: ObjectRef, path: FieldPath, value: Any) -> bool:
     try:
-        rig.admin.patch(CART, {("spec", "replicas"): 3, ("spec", "paused"): True}, dry_run=True)
+        rig.admin.patch(ref, {path: value}, dry_run=True)
     except ApiError:
         return False
     return True

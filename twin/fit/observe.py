@@ -37,6 +37,7 @@ from twin.spec.fleet import (
 )
 from twin.spec.ids import JourneyName, OpId, ServiceId, op_id
 from twin.spec.parameters import journey_path, op_path, service_path, station_path
+from twin.spec.pod_counts import pods_kept
 from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
 from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
 
@@ -385,16 +386,8 @@ def _probe(declared: Mapping[str, Any] | None) -> Probe | None:
 
 
 def _disruption(budget: KubeObject | None, replicas: int) -> Disruption | None:
-    """What a budget keeps of so many replicas. Kubernetes rounds both shares up (KEP-85)."""
-    if budget is None:
-        return None
-    if "maxUnavailable" in budget["spec"]:
-        return Disruption(min_available=max(replicas - _pods(budget["spec"]["maxUnavailable"], replicas), 0))
-    return Disruption(min_available=_pods(budget["spec"].get("minAvailable", 0), replicas))
-
-
-def _pods(said: int | str, replicas: int) -> int:
-    return math.ceil(_share(said) * replicas) if str(said).endswith("%") else int(said)
+    """What a budget keeps of so many replicas; one that does not say keeps none."""
+    return None if budget is None else Disruption(min_available=pods_kept(budget["spec"], replicas) or 0)
 
 
 def _autoscaling(scaler: KubeObject) -> Autoscaling:

@@ -22,7 +22,7 @@ from twin.spec.errors import BadInput, NotFound
 from twin.spec.fields import FieldPath, container_path, get_field
 from twin.spec.fleet import Fleet, Service
 from twin.spec.ids import ServiceId
-from twin.spec.plan import ObjectRef, workload_ref
+from twin.spec.plan import ObjectRef, ref_of, workload_ref
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S, parse_bytes, parse_cores, parse_duration_s
 
@@ -117,9 +117,9 @@ _RESOURCES: Final = tuple((group, resource) for group in ("requests", "limits") 
 
 
 def _routes(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
-    theirs = {_ref(obj): obj for obj in plant.kube.list_objects("HTTPRoute")}
+    theirs = {ref_of(obj): obj for obj in plant.kube.list_objects("HTTPRoute")}
     for mine in ours.list_objects("HTTPRoute"):
-        ref = _ref(mine)
+        ref = ref_of(mine)
         if ref in theirs and (fields := _differing(mine, theirs[ref], _ROUTE_FIELDS)):
             yield Amendment(since_s, ref, fields)
 
@@ -128,7 +128,7 @@ def _nodes(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
     cordoned = {obj["metadata"]["name"] for obj in plant.kube.list_objects("Node") if obj["spec"].get("unschedulable")}
     for mine in ours.list_objects("Node"):
         if mine["metadata"]["name"] in cordoned:
-            yield Amendment(since_s, _ref(mine), {("spec", "unschedulable"): True})
+            yield Amendment(since_s, ref_of(mine), {("spec", "unschedulable"): True})
 
 
 def _differing(
@@ -173,7 +173,3 @@ def deployed_at_s(plant: Plant) -> dict[ServiceId, float]:
         for _, signal in plant.telemetry.signals(after=0)
         if signal.kind is SignalKind.DEPLOY and signal.service is not None
     }
-
-
-def _ref(obj: KubeObject) -> ObjectRef:
-    return ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace=obj["metadata"].get("namespace", ""))

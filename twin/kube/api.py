@@ -19,7 +19,7 @@ from twin.kube.transport import Answer, Transport, Unreachable, open_transport
 from twin.ports.plant import KubeObject
 from twin.spec.errors import ApiError, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
 from twin.spec.fields import FieldPath, path_text
-from twin.spec.plan import ObjectRef
+from twin.spec.plan import ObjectRef, ref_of
 
 __all__ = ["LiveKubeApi", "connect"]
 
@@ -199,7 +199,7 @@ class LiveKubeApi:
 
     def replace(self, obj: KubeObject) -> KubeObject:
         """Put an object in the place of the one of its name, whole. Raises as `create`, NotFound."""
-        ref = ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace=obj["metadata"].get("namespace", ""))
+        ref = ref_of(obj)
         return self._object(self._write(f"replace {ref}", "PUT", self._path(ref), {"fieldManager": "twin"}, obj))
 
     def ask_pod(self, ref: ObjectRef, port: int, path: str, *, body: Any = None) -> str:

@@ -91,15 +91,14 @@ class ShadowPool:
                         "see the nodes' iptables",
                     )  # fmt: skip
                 self._write(record)
-            except OSError as error:
+            except BaseException as error:
                 delete_cluster(cluster)
+                if not isinstance(error, OSError):
+                    raise
                 raise TwinError(
                     f"cannot make shadow {name}", f"{error.filename or 'its files'}: {error.strerror or error}",
                     f"make room in {self._folder}, or set TWIN_HOME to a folder elsewhere",
                 ) from error  # fmt: skip
-            except BaseException:
-                delete_cluster(cluster)
-                raise
         return record
 
     @staticmethod

@@ -37,7 +37,7 @@ from twin.ports.shadow import Conduct, UserCount
 from twin.spec.errors import ApiError, BadInput, Conflict, Inconclusive, NotFound
 from twin.spec.fleet import Fleet, Service
 from twin.spec.ids import JourneyName, ServiceId
-from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
+from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep, ref_of
 from twin.spec.program import Call, Work, calls_of
 from twin.spec.receipt import EvidenceLevel
 from twin.spec.units import parse_bytes, parse_cores
@@ -359,8 +359,7 @@ class KubeShadow:
             return
         except Conflict:
             pass
-        metadata = obj["metadata"]
-        ref = ObjectRef(kind=obj["kind"], name=metadata["name"], namespace=metadata.get("namespace", ""))
+        metadata, ref = obj["metadata"], ref_of(obj)
         for left in reversed(range(PUT_TRIES)):
             version = self._api.get(ref)["metadata"]["resourceVersion"]  # Some kinds insist on being told.
             try:

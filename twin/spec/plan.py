@@ -25,6 +25,7 @@ __all__ = [
     "plan_digest",
     "plan_from_json",
     "plan_to_json",
+    "ref_of",
     "workload_ref",
 ]
 
@@ -133,6 +134,11 @@ def _step_from_json(data: Mapping[str, Any]) -> PlanStep:
         rolls_out=data["rolls_out"],
         summary=data["summary"],
     )
+
+
+def ref_of(obj: Mapping[str, Any]) -> ObjectRef:
+    """The address of an object in wire shape."""
+    return ObjectRef(kind=obj["kind"], name=obj["metadata"]["name"], namespace=obj["metadata"].get("namespace", ""))
 
 
 def workload_ref(service: Service) -> ObjectRef:

@@ -8,7 +8,7 @@ from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
 from twin.spec.fault import Parameter
-from twin.spec.plan import ObjectRef, PatchStep
+from twin.spec.plan import PatchStep, ref_of
 
 __all__ = ["ACTION", "compile_action"]
 
@@ -37,7 +37,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
             summary=f"scale {action.target} to {replicas}",
         )
         return Compiled(steps=(step,), reads=(ref,), reversibility=ACTION.reversibility)
-    scaler = ObjectRef(kind="HorizontalPodAutoscaler", name=autoscaler["metadata"]["name"], namespace=ref.namespace)
+    scaler = ref_of(autoscaler)
     most = int(autoscaler["spec"]["maxReplicas"])
     if replicas < 1:
         raise BadInput(f"cannot scale {action.target} to 0", "its autoscaler needs at least 1", "remove the autoscaler")

@@ -8,7 +8,7 @@ from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
 from twin.spec.fault import Parameter
-from twin.spec.plan import ObjectRef, PatchStep
+from twin.spec.plan import PatchStep, ref_of
 
 __all__ = ["ACTION", "compile_action"]
 
@@ -39,7 +39,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
         raise BadInput(
             f"cannot set_hpa {action.target}", f"it would be at least {least} and at most {most}", "change both"
         )
-    own = ObjectRef(kind="HorizontalPodAutoscaler", name=scaler["metadata"]["name"], namespace=ref.namespace)
+    own = ref_of(scaler)
     paths = {"min_replicas": ("spec", "minReplicas"), "max_replicas": ("spec", "maxReplicas")}
     step = PatchStep(
         ref=own,

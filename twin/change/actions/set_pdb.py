@@ -10,7 +10,7 @@ from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
 from twin.spec.fault import Parameter
-from twin.spec.plan import ObjectRef, PatchStep
+from twin.spec.plan import PatchStep, ref_of
 
 __all__ = ["ACTION", "compile_action"]
 
@@ -46,6 +46,6 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     fields: dict[tuple[str, ...], Any] = {("spec", "minAvailable"): least}
     if "maxUnavailable" in spec:  # The two exclude each other.
         fields[("spec", "maxUnavailable")] = None
-    own = ObjectRef(kind="PodDisruptionBudget", name=budgets[0]["metadata"]["name"], namespace=ref.namespace)
+    own = ref_of(budgets[0])
     step = PatchStep(ref=own, fields=fields, summary=f"keep {least} pods of {action.target} when others go")
     return Compiled(steps=(step,), reads=(ref, own), reversibility=ACTION.reversibility)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from twin.spec.importers.addresses import Address, find_addresses
 from twin.spec.importers.manifests import Manifest, as_list, as_map, as_text
 from twin.spec.importers.notes import Note, NoteKind, Severity
 from twin.spec.importers.priors import Role, role_of
+from twin.spec.pod_counts import count_or_share, pods_kept, whole_count
 from twin.spec.units import parse_bytes, parse_cores
 from twin.spec.yaml_reader import KeyPath
 
@@ -72,7 +72,7 @@ def workload_of(manifest: Manifest, config_maps: Mapping[str, Manifest], notes: 
     containers = [as_map(item) for item in as_list(pod.get("containers"))]
     images = [as_text(container.get("image")) for container in containers]
     ports = [
-        _whole(port.get("containerPort")) or 0 for c in containers for port in map(as_map, as_list(c.get("ports")))
+        whole_count(port.get("containerPort")) or 0 for c in containers for port in map(as_map, as_list(c.get("ports")))
     ]
     main = next((c for c in containers if as_text(c.get("name")) == manifest.name), containers[0] if containers else {})
     main_index = containers.index(main) if containers else 0
@@ -111,29 +111,23 @@ def selects(selector: Any, labels: Mapping[str, str]) -> bool:
 def autoscaling_of(manifest: Manifest) -> Autoscaling | None:
     """An HPA's bounds and CPU target; None if it makes no sense."""
     spec = as_map(manifest.data.get("spec"))
-    least, most = _whole(spec.get("minReplicas", 1)), _whole(spec.get("maxReplicas"))
+    least, most = whole_count(spec.get("minReplicas", 1)), whole_count(spec.get("maxReplicas"))
     if least is None or most is None or most < max(1, least):
         return None
-    target = _whole(spec.get("targetCPUUtilizationPercentage"))
+    target = whole_count(spec.get("targetCPUUtilizationPercentage"))
     for metric in map(as_map, as_list(spec.get("metrics"))):
         resource = as_map(metric.get("resource"))
         if as_text(resource.get("name")) == "cpu":
-            target = _whole(as_map(resource.get("target")).get("averageUtilization"))
+            target = whole_count(as_map(resource.get("target")).get("averageUtilization"))
     return Autoscaling(
         min_replicas=least, max_replicas=most, cpu_target_ratio=min(100.0, target / 100 if target else 0.8)
     )
 
 
 def disruption_of(manifest: Manifest, replicas: int) -> Disruption | None:
-    """A PodDisruptionBudget as a number of pods that stay; Kubernetes rounds both percentages up."""
-    spec = as_map(manifest.data.get("spec"))
-    if "minAvailable" in spec:
-        count = _count_or_share(spec["minAvailable"], replicas)
-        return None if count is None else Disruption(min_available=math.ceil(count))
-    if "maxUnavailable" in spec:
-        count = _count_or_share(spec["maxUnavailable"], replicas)
-        return None if count is None else Disruption(min_available=max(0, replicas - math.ceil(count)))
-    return None
+    """A PodDisruptionBudget as a number of pods that stay."""
+    kept = pods_kept(as_map(manifest.data.get("spec")), replicas)
+    return None if kept is None else Disruption(min_available=kept)
 
 
 # --- the environment of a pod -----------------------------------------------------------------------------
@@ -255,24 +249,14 @@ def _texts(value: Any) -> dict[str, str]:
     return {str(key): as_text(item) for key, item in as_map(value).items()}
 
 
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1_000_000 else None
-
-
 def _replicas(manifest: Manifest, spec: Mapping[str, Any], notes: list[Note]) -> int:
     if "replicas" not in spec or spec["replicas"] is None:
         return 1  # Kubernetes' own default.
-    count = _whole(spec["replicas"])
+    count = whole_count(spec["replicas"])
     if count is None:
         text = f"{manifest.id}: replicas is no count; taken as 1"
         notes.append(manifest.note(Severity.WARNING, NoteKind.BROKEN, text, "spec", "replicas"))
     return 1 if count is None else count
-
-
-def _count_or_share(value: Any, whole: int) -> float | None:
-    if isinstance(value, str) and value.endswith("%") and value[:-1].isascii() and value[:-1].isdigit():
-        return min(100, int(value[:4].rstrip("%"))) / 100 * whole
-    return _whole(value)
 
 
 def _strategy(spec: Mapping[str, Any], replicas: int) -> RollingUpdate:
@@ -281,8 +265,8 @@ def _strategy(spec: Mapping[str, Any], replicas: int) -> RollingUpdate:
         return RollingUpdate(max_surge_ratio=0.0, max_unavailable_ratio=1.0)
     rolling = as_map(strategy.get("rollingUpdate"))
     default = RollingUpdate()
-    surge = _count_or_share(rolling.get("maxSurge"), replicas)
-    unavailable = _count_or_share(rolling.get("maxUnavailable"), replicas)
+    surge = count_or_share(rolling.get("maxSurge"), replicas)
+    unavailable = count_or_share(rolling.get("maxUnavailable"), replicas)
     divisor = max(1, replicas)
     return RollingUpdate(
         max_surge_ratio=default.max_surge_ratio if surge is None else min(10.0, surge / divisor),
@@ -295,10 +279,10 @@ def _probe(value: Any) -> Probe | None:
     if not probe:
         return None
     return Probe(
-        period_s=float(_whole(probe.get("periodSeconds")) or 10),
-        timeout_s=float(_whole(probe.get("timeoutSeconds")) or 1),
-        failure_threshold=_whole(probe.get("failureThreshold")) or 3,
-        initial_delay_s=float(_whole(probe.get("initialDelaySeconds")) or 0),
+        period_s=float(whole_count(probe.get("periodSeconds")) or 10),
+        timeout_s=float(whole_count(probe.get("timeoutSeconds")) or 1),
+        failure_threshold=whole_count(probe.get("failureThreshold")) or 3,
+        initial_delay_s=float(whole_count(probe.get("initialDelaySeconds")) or 0),
     )
 
 
