@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,19 +29,23 @@ class Trouble(StrEnum):
     SLOW = "slow"  # answers late
     BUSY = "429"  # refuses to begin
     UNAVAILABLE = "503"  # may or may not have begun; this one has not
+    ELECTING = "500"  # likewise: its store has no leader just then
     CUT = "cut"  # the connection ends before the request is carried on
     LOST = "lost"  # carried out, but nobody hears of it
 
 
 @dataclass(slots=True)
 class Gateway:
-    """Each request meets `trouble` with probability `ratio`, drawn from `seed`."""
+    """Each request meets `trouble` with probability `ratio`, drawn from `seed`; `loses` is asked of each that was
+    carried out, by method and path, whether nobody shall hear of it. `made` counts the writes that were, by path."""
 
     url: str
     trouble: Trouble | None = None
     ratio: float = 0.0
     seed: int = 1
+    loses: Callable[[str, str], bool] = lambda method, path: False
     met: Counter[str] = field(default_factory=Counter)
+    made: Counter[str] = field(default_factory=Counter)
     _asked: int = 0
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -78,7 +82,7 @@ def gateway(plane: ControlPlane) -> Iterator[Gateway]:
                 case Trouble.CUT:
                     self.connection.close()
                     return
-                case Trouble.BUSY | Trouble.UNAVAILABLE:
+                case Trouble.BUSY | Trouble.UNAVAILABLE | Trouble.ELECTING:
                     self._answer(int(trouble), b"{}")
                     return
                 case Trouble.SLOW:
@@ -88,7 +92,10 @@ def gateway(plane: ControlPlane) -> Iterator[Gateway]:
             except (OSError, http.client.HTTPException) as error:  # Behind us nobody answers.
                 self._answer(502, json.dumps({"message": str(error)}).encode())
                 return
-            if trouble is Trouble.LOST:
+            path, _, query = self.path.partition("?")
+            if self.command != "GET" and status < 300 and "dryRun" not in query:
+                here.made[path] += 1
+            if trouble is Trouble.LOST or here.loses(self.command, path):
                 self.connection.close()
                 return
             self._answer(status, answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -18,10 +18,13 @@ from twin.kube import connect
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Status
 from twin.promote.target import Target
-from twin.spec.errors import ApiError
-from twin.spec.fields import FieldPath
+from twin.spec.errors import ApiError, NotFound
+from twin.spec.fields import FieldPath, container_path
 from twin.spec.plan import ObjectRef
 from twin.spec.verdict import StageVerdict
+
+CART_PATH: Final = "/apis/apps/v1/namespaces/shop/deployments/cart"
+MARKS: Final = ObjectRef(kind="ConfigMap", name="twin-receipts", namespace="twin-system")
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("control-plane"), pytest.mark.requirement("R13", "R22")]
 
@@ -41,7 +44,7 @@ def test_a_third_of_all_requests_in_trouble_and_the_fix_is_made_once(
 ) -> None:  # fmt: skip
     before, receipt = rig.admin.get(CART), rig.receipt()
     between.trouble, between.ratio = trouble, 0.34
-    for _ in range(5):  # A first write to the target that nobody heard of is a refusal: nothing was begun.
+    for _ in range(5):  # A lease that nobody heard was given is none; nor is anything written then.
         done = rig.service().promote(receipt)
         if done.outcome is not PromotionOutcome.REFUSED:
             break
@@ -50,14 +53,50 @@ def test_a_third_of_all_requests_in_trouble_and_the_fix_is_made_once(
     assert done.outcome is PromotionOutcome.DONE, done.reason
     assert sum(between.met.values()) > 5
     assert between.met["PATCH"] > 0
+    assert between.made[CART_PATH] == 3  # applied, held, let go on: each once
     await_that("every pod is of the old build", lambda: is_rolled_out(rig.admin, "cart:v1"))
     after = rig.admin.get(CART)
     after["spec"]["template"]["spec"]["containers"][0]["image"] = "cart:v2"
     assert after["spec"] == before["spec"]
-    assert int(after["metadata"]["annotations"]["deployment.kubernetes.io/revision"]) == 3  # Rolled out once.
     service = rig.service()
     assert [p.status for p in service.journal.promotions()].count(Status.DONE) == 1
     assert Target(service.plant).holder() == ""
+
+
+def test_what_a_human_took_back_before_its_answer_came_is_not_written_again(rig: LiveRig, between: Gateway) -> None:
+    """The write was made and its answer lost; the object is again as it was before. Whoever sends it anew overrules."""
+    receipt, before = rig.receipt(), rig.admin.get(CART)["spec"]
+    taken_back: list[str] = []
+
+    def take_back(method: str, path: str) -> bool:
+        if path != CART_PATH or method != "PATCH" or taken_back or rig.image() != "cart:v1":
+            return False
+        taken_back.append(rig.image())
+        rig.admin.patch(CART, {container_path("cart", "image"): "cart:v2"})
+        return True
+
+    between.loses = take_back
+    done = rig.service().promote(receipt)
+    assert taken_back == ["cart:v1"]
+    assert done.outcome is PromotionOutcome.ROLLED_BACK, done.reason
+    assert "neither as before nor as wanted" in done.reason
+    assert between.made[CART_PATH] == 1
+    assert rig.admin.get(CART)["spec"] == before
+
+
+def test_a_receipt_whose_mark_nobody_heard_of_is_promoted_all_the_same(rig: LiveRig, between: Gateway) -> None:
+    receipt, lost = rig.receipt(), []
+
+    def lose(method: str, path: str) -> bool:
+        first = method == "POST" and not lost and _is_there(rig, MARKS)
+        lost.extend([path] * first)
+        return first
+
+    between.loses = lose
+    done = rig.service().promote(receipt)
+    assert lost
+    assert done.outcome is PromotionOutcome.DONE, done.reason
+    assert [p.status for p in rig.service().journal.promotions()] == [Status.DONE]
 
 
 def test_a_server_killed_in_the_canary_is_waited_for(rig: LiveRig) -> None:
@@ -148,6 +187,14 @@ def test_a_webhook_that_is_away_and_fails_open_is_in_nobodys_way(rig: LiveRig) -
         )
         result = try_admission(plant.kube, plan, where="production")
     assert result.verdict is StageVerdict.PASS, result.reason
+
+
+def _is_there(rig: LiveRig, ref: ObjectRef) -> bool:
+    try:
+        rig.admin.get(ref)
+    except NotFound:
+        return False
+    return True
 
 
 def _admits(rig: LiveRig, ref: ObjectRef, path: FieldPath, value: Any) -> bool:

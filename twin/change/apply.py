@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from twin.change.owned import autoscaler_of
 from twin.ports.plant import KubeObject, Plant
 from twin.spec.canonical import plain
-from twin.spec.errors import Conflict
+from twin.spec.errors import Conflict, Overtaken
 from twin.spec.fields import FieldPath, get_field
 from twin.spec.plan import ObjectRef, OpsStep, PatchStep, PlanStep
 
@@ -94,7 +95,7 @@ def apply_step(plant: Plant, step: PlanStep, *, seen: KubeObject | None = None, 
     Controllers write an object's status all the time, and each time its version moves. So a conflict with them is
     tried again; one with somebody who changed what is wanted of the object is raised.
 
-    Raises Conflict, ApiError, BadInput; then nothing of it was written.
+    Raises Conflict, ApiError, BadInput; then nothing of it was written, unless nobody answered.
     """
     if isinstance(step, OpsStep):
         plant.ops.call(step.operation, step.arguments)
@@ -103,21 +104,36 @@ def apply_step(plant: Plant, step: PlanStep, *, seen: KubeObject | None = None, 
     for tries_left in reversed(range(WRITE_TRIES)):
         try:
             plant.kube.patch(step.ref, step.fields, resource_version=version, field_manager=manager)
+        except Overtaken:
+            raise
         except Conflict:
             if seen is None or not tries_left:
                 raise
             now = plant.kube.get(step.ref)
-            if _wanted(now, step) != _wanted(seen, step):
+            if _is_decided_anew(plant, step, seen, now):
                 raise
             version = str(now["metadata"]["resourceVersion"])
         else:
             return
 
 
-def _wanted(obj: KubeObject, step: PatchStep) -> Any:
-    """What people want of an object, and nothing that only tells how it is."""
+def _is_decided_anew(plant: Plant, step: PatchStep, seen: KubeObject, now: KubeObject) -> bool:
+    """Whether people want another thing of an object than when it was seen.
+
+    How many of it, an autoscaler says all the time; a step that does not say it takes that from nobody.
+    """
+    if _wanted(now, step) == _wanted(seen, step):
+        return False
+    if ("spec", "replicas") in step.fields or _wanted(now, step, count=False) != _wanted(seen, step, count=False):
+        return True
+    return autoscaler_of(plant.kube, step.ref) is None
+
+
+def _wanted(obj: KubeObject, step: PatchStep, *, count: bool = True) -> Any:
+    """What people want of an object, and nothing that only tells how it is; how many of it only if it is to `count`."""
     whole = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
-    return obj["metadata"]["uid"], whole, [get_field(obj, path) for path in sorted(step.fields)]
+    spec = {key: value for key, value in obj.get("spec", {}).items() if count or key != "replicas"}
+    return obj["metadata"]["uid"], {**whole, "spec": spec}, [get_field(obj, path) for path in sorted(step.fields)]
 
 
 def is_applied(plant: Plant, step: PlanStep) -> bool:
@@ -131,7 +147,7 @@ def is_applied(plant: Plant, step: PlanStep) -> bool:
 def undo_step(plant: Plant, undo: Undo, *, manager: str = "twin") -> tuple[FieldPath, ...]:
     """Put back what was there. Returns the fields left alone because somebody else changed them since.
 
-    Raises ApiError, BadInput; then nothing of it was put back. A second time it does nothing.
+    Raises ApiError, BadInput; then nothing of it was put back, unless nobody answered. A second time it does nothing.
     """
     if not undo.possible:
         return ()

@@ -6,7 +6,6 @@ Moves are data: a journal can name the one at which a crash came.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from twin.ports.plant import KubeObject, Plant
 from twin.spec.errors import Inconclusive
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
+from twin.spec.pod_counts import share_up
 
 __all__ = ["Apply", "Hold", "Move", "Patience", "Resume", "WaitCanary", "WaitRollout", "Watch", "make_move", "moves_of"]
 
@@ -84,7 +84,7 @@ def moves_of(plan: Plan) -> tuple[Move, ...]:
         if not isinstance(step, PatchStep) or not step.rolls_out:
             continue
         replicas = step.terminates_pods
-        canary = math.ceil(strategy.canary_ratio * replicas)
+        canary = share_up(strategy.canary_ratio, replicas)
         if step.ref.kind == WorkloadKind.DEPLOYMENT and 0 < canary < replicas:
             moves += [
                 WaitCanary(ref=step.ref, pods=canary),

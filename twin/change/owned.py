@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.errors import NotFound
-from twin.spec.plan import ObjectRef
+from twin.spec.fleet import WorkloadKind
+from twin.spec.plan import ObjectRef, ref_of
+from twin.spec.selectors import selects
 
-__all__ = ["autoscaler_of", "budgets_of", "scaled_by"]
+__all__ = ["autoscaler_of", "budgets_of", "kept_by", "scaled_by"]
 
 
 def autoscaler_of(kube: KubeApi, workload: ObjectRef) -> KubeObject | None:
@@ -32,12 +34,17 @@ def scaled_by(autoscaler: KubeObject) -> ObjectRef:
 
 
 def budgets_of(kube: KubeApi, workload: KubeObject) -> list[KubeObject]:
-    """PodDisruptionBudgets that select the workload's pods by labels. What selects by expressions is left out."""
-    labels = workload["spec"]["template"]["metadata"].get("labels") or {}
-    found = []
-    for budget in kube.list_objects("PodDisruptionBudget", workload["metadata"]["namespace"]):
-        selector = budget["spec"].get("selector") or {}
-        wanted = selector.get("matchLabels") or {}
-        if wanted and not selector.get("matchExpressions") and wanted.items() <= labels.items():
-            found.append(budget)
-    return found
+    """PodDisruptionBudgets that are about the workload's pods."""
+    budgets = kube.list_objects("PodDisruptionBudget", workload["metadata"]["namespace"])
+    return [budget for budget in budgets if _is_about(budget, workload)]
+
+
+def kept_by(kube: KubeApi, budget: KubeObject) -> list[ObjectRef]:
+    """The workloads that a PodDisruptionBudget is about, in order."""
+    namespace = budget["metadata"]["namespace"]
+    workloads = [obj for kind in WorkloadKind for obj in kube.list_objects(kind.value, namespace)]
+    return sorted(ref_of(workload) for workload in workloads if _is_about(budget, workload))
+
+
+def _is_about(budget: KubeObject, workload: KubeObject) -> bool:
+    return selects(budget["spec"].get("selector"), workload["spec"]["template"]["metadata"].get("labels") or {})

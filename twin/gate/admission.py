@@ -15,6 +15,7 @@ from typing import Any, Final
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.errors import ApiError, Forbidden, NotFound
 from twin.spec.plan import ObjectRef, OpsStep, PatchStep, Plan
+from twin.spec.pod_counts import count_or_share
 from twin.spec.units import parse_bytes, parse_cores
 from twin.spec.verdict import StageName, StageResult, StageVerdict
 
@@ -93,8 +94,7 @@ def _new_pods(before: KubeObject, after: KubeObject) -> int:
     if after["kind"] != "Deployment":
         return max(wanted - had, 0)  # A pod goes before its follower comes.
     surge = after["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", "25%")
-    share = float(str(surge).rstrip("%")) / 100.0 * wanted if str(surge).endswith("%") else float(surge)
-    return max(wanted - had, 0) + math.ceil(share)
+    return max(wanted - had, 0) + math.ceil(count_or_share(surge, wanted) or 0)
 
 
 def _pod(workload: KubeObject) -> KubeObject:

@@ -10,14 +10,23 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from twin.kube.transport import Answer, Transport, Unreachable, open_transport
+from twin.kube.transport import Answer, Transport, open_transport
 from twin.ports.plant import KubeObject
-from twin.spec.errors import ApiError, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
+from twin.spec.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Overtaken,
+    TooManyRequests,
+    Unprocessable,
+    Unreachable,
+)
 from twin.spec.fields import FieldPath, path_text
 from twin.spec.plan import ObjectRef, ref_of
 
@@ -34,7 +43,8 @@ _JSON: Final = "application/json"
 _CONFLICT: Final = 409
 _GONE: Final = 410
 _BUSY: Final = 429  # Sent by a server that did nothing. (For an eviction it means: not now.)
-_TROUBLED: Final = (_BUSY, 502, 503, 504)  # Not 500: of a write it is a webhook's failure, and an answer.
+_TROUBLED: Final = (_BUSY, 500, 502, 503, 504)
+_WEBHOOK_FAILED: Final = "failed calling webhook"  # A 500 too, of one that fails closed: an answer, and no trouble.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,8 @@ class LiveKubeApi:
 
     A server in trouble is asked again for `patience_s`, where that is safe: for reads, for what it refused to begin
     (429), and for patches. Of a patch that was not answered nobody can tell whether it was made; but the version in it
-    lets it be made once only, and what is there afterwards tells whether it was. Other writes are sent once.
+    lets it be made once only, and what is there afterwards tells whether it was; where it does not, because somebody
+    wrote since, Overtaken is raised. Other writes are sent once.
     """
 
     def __init__(
@@ -132,7 +143,7 @@ class LiveKubeApi:
         nobody knows any more which ones were."""
         resource = _resource(kind)
         query = {"watch": "true", "resourceVersion": since_version, "timeoutSeconds": str(WATCH_S)}
-        answer, _ = self._send("GET", resource.path(""), query, again_on=_TROUBLED)
+        answer, _ = self._send("GET", resource.path(""), query, again=_in_trouble)
         events = _events(answer)
         if answer.status == _GONE or any(kind == "ERROR" and obj.get("code") == _GONE for kind, obj in events):
             yield from (("MODIFIED", obj) for obj in self.list_objects(kind))
@@ -160,17 +171,18 @@ class LiveKubeApi:
         field_manager: str = "twin",
     ) -> KubeObject:
         tries = 1 if resource_version is not None else CONFLICT_TRIES
+        end_s = self._now_s() + self._patience_s  # of all its requests together
         for number in range(tries):
-            seen = self.get(ref)
+            seen = self._object(self._read(f"get {ref}", self._path(ref), end_s=end_s))
             version = resource_version or seen["metadata"]["resourceVersion"]
             body = _merge_patch(ref, seen, fields)
             body.setdefault("metadata", {})["resourceVersion"] = version
             query = {"fieldManager": field_manager, "fieldValidation": "Strict", **_dry(dry_run)}
             answer, unanswered = self._send(
-                "PATCH", self._path(ref), query, body, content_type=_MERGE, again_on=_TROUBLED
+                "PATCH", self._path(ref), query, body, content_type=_MERGE, again=_in_trouble, end_s=end_s
             )
-            if answer.status == _CONFLICT and unanswered:
-                made = self._is_so(ref, fields)
+            if answer.status == _CONFLICT and unanswered and not dry_run:
+                made = self._made_unseen(ref, fields, seen)
                 if made is not None:
                     return made
             try:
@@ -243,14 +255,14 @@ class LiveKubeApi:
                 ordered = sorted(found, key=lambda o: (o["metadata"].get("namespace", ""), o["metadata"]["name"]))
                 return ordered, page["metadata"]["resourceVersion"]
 
-    def _read(self, what: str, path: str, query: Mapping[str, str] = {}) -> Any:
+    def _read(self, what: str, path: str, query: Mapping[str, str] = {}, *, end_s: float | None = None) -> Any:
         """A GET, tried again while there is patience. Raises ApiError's subclasses."""
-        return _accepted(what, self._send("GET", path, query, again_on=(*_TROUBLED, 500))[0])
+        return _accepted(what, self._send("GET", path, query, again=_in_trouble, end_s=end_s)[0])
 
     def _write(self, what: str, method: str, path: str, query: Mapping[str, str], body: Any = None) -> Any:
         """A write that is sent anew only if it was not begun. Raises ApiError's subclasses."""
-        again_on = () if path.endswith("/eviction") else (_BUSY,)
-        return _accepted(what, self._send(method, path, query, body, again_on=again_on)[0])
+        again = _never if path.endswith("/eviction") else _not_begun
+        return _accepted(what, self._send(method, path, query, body, again=again)[0])
 
     def _send(
         self,
@@ -260,34 +272,46 @@ class LiveKubeApi:
         body: Any = None,
         *,
         content_type: str = _JSON,
-        again_on: Sequence[int],
+        again: Callable[[Answer | None], bool],
+        end_s: float | None = None,
     ) -> tuple[Answer, bool]:
-        """One request, sent again on these statuses while there is patience; on silence too, if a server's trouble is
-        among them. Returns the last answer, and whether one before it may have been carried out unseen.
+        """One request, sent `again` after such answers (None: nobody answered) until `end_s`, by default while there is
+        patience. Returns the last answer, and whether one before it may have been carried out unseen.
 
         Raises Unreachable.
         """
-        resend, unanswered, pause_s = 503 in again_on, False, BACKOFF_S
-        end_s = self._now_s() + self._patience_s  # A server that hangs spends it as one does that refuses.
+        unanswered, pause_s = False, BACKOFF_S
+        if end_s is None:  # A server that hangs spends it as one does that refuses.
+            end_s = self._now_s() + self._patience_s
         while True:
             try:
                 answer = self._transport.send(method, path, query=query, body=body, content_type=content_type)
             except Unreachable:
-                if not resend or self._now_s() + pause_s > end_s:
+                if not again(None) or self._now_s() + pause_s > end_s:
                     raise
                 unanswered = True
             else:
-                if answer.status not in again_on or self._now_s() + pause_s > end_s:
+                if not again(answer) or self._now_s() + pause_s > end_s:
                     return answer, unanswered
-                unanswered = unanswered or answer.status != _BUSY
+                unanswered = unanswered or not _not_begun(answer)
             self._sleep(pause_s)
             pause_s = min(2.0 * pause_s, BACKOFF_MAX_S)
 
-    def _is_so(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> KubeObject | None:
-        """The object, if these fields would change nothing of it. The server says: it may write "512Mi" its own way."""
-        seen = self.get(ref)
-        after = self.patch(ref, fields, dry_run=True)
-        return seen if _said(after) == _said(seen) else None
+    def _made_unseen(self, ref: ObjectRef, fields: Mapping[FieldPath, Any], before: KubeObject) -> KubeObject | None:
+        """The object, if it is as a patch would have it that nobody heard of; None if nobody has written what is wanted
+        of it. Raises Overtaken.
+
+        Whether the fields would change anything, the server says: it may write "512Mi" its own way.
+        """
+        now = self.get(ref)
+        if _said(self.patch(ref, fields, dry_run=True)) == _said(now):
+            return now
+        if _wishes(now) == _wishes(before):
+            return None
+        raise Overtaken(
+            f"cannot patch {ref}", "it was not answered, and the object is now neither as before nor as wanted",
+            "look who changed it, and decide anew",
+        )  # fmt: skip
 
     def _object(self, body: Any) -> KubeObject:
         if not isinstance(body, dict):
@@ -345,6 +369,34 @@ def _accepted(what: str, answer: Answer) -> Any:
     return answer.body
 
 
+def _in_trouble(answer: Answer | None) -> bool:
+    """Whether the server may answer better soon. None: it did not answer at all."""
+    return answer is None or (answer.status in _TROUBLED and _WEBHOOK_FAILED not in _words(answer))
+
+
+def _not_begun(answer: Answer | None) -> bool:
+    return answer is not None and answer.status == _BUSY
+
+
+def _never(_: Answer | None) -> bool:
+    return False
+
+
+def _wishes(obj: KubeObject) -> Any:
+    """What moves whenever somebody writes what is wanted of an object, even if it is put back, and not with its status.
+
+    Kinds without a generation have managed fields, which bear the times of their writes.
+    """
+    metadata = obj["metadata"]
+    wishes = [entry for entry in metadata.get("managedFields", ()) if entry.get("subresource") != "status"]
+    return metadata.get("generation", wishes)
+
+
+def _words(answer: Answer) -> str:
+    """What the server said with its status."""
+    return str(answer.body.get("message", "") if isinstance(answer.body, dict) else answer.body)
+
+
 def _said(obj: KubeObject) -> KubeObject:
     """All that is not the server's own book-keeping."""
     own = {"managedFields", "resourceVersion", "generation"}
@@ -354,9 +406,8 @@ def _said(obj: KubeObject) -> KubeObject:
 
 def _refuse(what: str, answer: Answer) -> NoReturn:
     """The error of ours for a status, with the server's own words."""
-    said = answer.body.get("message", "") if isinstance(answer.body, dict) else str(answer.body)
     error, next_step = _REFUSALS.get(answer.status, (ApiError, "look at the API server's health and logs"))
-    raise error(f"cannot {what}", said or f"the server answered {answer.status}", next_step)
+    raise error(f"cannot {what}", _words(answer) or f"the server answered {answer.status}", next_step)
 
 
 def _merge_patch(ref: ObjectRef, seen: KubeObject, fields: Mapping[FieldPath, Any]) -> dict[str, Any]:

@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
-from twin.spec.errors import ApiError, BadInput, ComponentMissing
+from twin.spec.errors import BadInput, ComponentMissing, Unreachable
 
-__all__ = ["Answer", "ClientTransport", "Transport", "Unreachable", "open_transport"]
+__all__ = ["Answer", "ClientTransport", "Transport", "open_transport"]
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 30.0
-
-
-class Unreachable(ApiError):
-    """Nobody answered in time. A write that was sent may or may not have been made."""
 
 
 @dataclass(frozen=True, slots=True)

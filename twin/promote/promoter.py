@@ -29,7 +29,16 @@ from twin.promote.watch import UNSEEN, Finding, look, recovery_told, users_of
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
 from twin.spec.canonical import plain
 from twin.spec.change import Action, change_digest
-from twin.spec.errors import ApiError, BadInput, Conflict, NotFound, PolicyDenied, ReceiptInvalid, TwinError
+from twin.spec.errors import (
+    ApiError,
+    BadInput,
+    Conflict,
+    NotFound,
+    PolicyDenied,
+    ReceiptInvalid,
+    TwinError,
+    Unreachable,
+)
 from twin.spec.fields import get_field, path_text
 from twin.spec.plan import ObjectRef, Plan, plan_from_json
 from twin.spec.verdict import RECOVERED_RATIO
@@ -196,8 +205,9 @@ class PromotionService:
             try:
                 Target(self.plant).spend(mark)
             except TwinError as error:
-                self._refuse(promotion.id, error)
-                raise
+                if Target(self.plant).progress(promotion.id) == NOTHING:  # Else it was made, and only the answer lost.
+                    self._refuse(promotion.id, error)
+                    raise
             self.checkpoint()
             return self._run(promotion, checked, plan, first=0)
 
@@ -315,7 +325,8 @@ class PromotionService:
     def _watch(
         self, promotion: Promotion, checked: CheckedReceipt, plan: Plan, number: int, started_s: float
     ) -> Finding:
-        """Look every scrape until the watch is over; worse twice in a row, or on the last look, is worse.
+        """Look every scrape until the watch is over; worse twice in a row, or on the last look, is worse. A look that
+        shows nothing is none: worse before it and after it is twice in a row.
 
         The finding is written down before the watch counts as made: whoever takes up a promotion that was cut
         short in between hears of it, and a move that was found to be worse or unclear is never gone past.
@@ -343,7 +354,12 @@ class PromotionService:
             if late:
                 users = UNSEEN
             finding = look(users.let_down_rps, prediction, users.at_s - started_s, canary=move.canary)
-            worse_in_a_row = worse_in_a_row + 1 if finding is Finding.WORSE else 0
+            if finding is Finding.WORSE:
+                worse_in_a_row += 1
+            elif not math.isnan(users.let_down_rps):
+                worse_in_a_row = 0
+            elif worse_in_a_row:  # It was worse when it was last seen.
+                finding = Finding.WORSE
             if worse_in_a_row >= WORSE_IN_A_ROW or now_s >= end_s - CLOCK_S:
                 break
         self._write(promotion.id, Kind.OBSERVED, {"move": number, "finding": finding.value})
@@ -372,7 +388,8 @@ class PromotionService:
     def _take_back(self, promotion_id: str) -> _TakenBack:
         """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing.
 
-        Each is tried, whatever became of the others: one object that cannot be written must not keep the rest.
+        Each is tried, whatever became of the others: one object that cannot be written must not keep the rest. Raises
+        Unreachable when nobody answers: then it is left open, for the next run.
         """
         target, taken = Target(self.plant), _TakenBack()
         made = target.progress(promotion_id)
@@ -435,6 +452,8 @@ class PromotionService:
             except Conflict as error:  # Somebody wrote it in between: look again what is ours.
                 if not tries_left:
                     taken.stuck.append(f"{name}: {error.why}")
+            except Unreachable:
+                raise
             except TwinError as error:
                 taken.stuck.append(f"{name}: {error.why}")
                 break

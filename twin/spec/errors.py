@@ -16,8 +16,10 @@ TwinError                    1   something of ours broke
     ├── Forbidden (403)
     ├── NotFound (404)
     ├── Conflict (409)
+    │   └── Overtaken
     ├── Unprocessable (422)
-    └── TooManyRequests (429)
+    ├── TooManyRequests (429)
+    └── Unreachable
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ __all__ = [
     "Forbidden",
     "Inconclusive",
     "NotFound",
+    "Overtaken",
     "PolicyDenied",
     "PromoterActive",
     "ReceiptInvalid",
@@ -43,6 +46,7 @@ __all__ = [
     "TooManyRequests",
     "TwinError",
     "Unprocessable",
+    "Unreachable",
 ]
 
 
@@ -145,6 +149,11 @@ class Conflict(ApiError):
     status: ClassVar[int] = 409
 
 
+class Overtaken(Conflict):
+    """Of a write nobody heard whether it was made, and what is there now is neither that nor what was before: somebody
+    has decided about it since. Never sent anew, for it may have been made and taken back."""
+
+
 class Unprocessable(ApiError):
     """The object is understood and not valid."""
 
@@ -155,3 +164,7 @@ class TooManyRequests(ApiError):
     """A disruption budget or a rate limit says: not now."""
 
     status: ClassVar[int] = 429
+
+
+class Unreachable(ApiError):
+    """Nobody answered in time. A write that was sent may or may not have been made."""

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["count_or_share", "pods_kept", "whole_count"]
+__all__ = ["count_or_share", "pods_kept", "share_down", "share_up", "whole_count"]
+
+_DIGITS: Final = (
+    9  # A share comes from whole percents; the rest of a float is noise: 0.28 · 25 is 7, not 7.000000000000001.
+)
+
+
+def share_up(ratio: float, pods: int) -> int:
+    """A share of so many pods, rounded up, as of maxSurge and of both of a budget's."""
+    return math.ceil(round(ratio * pods, _DIGITS))
+
+
+def share_down(ratio: float, pods: int) -> int:
+    """A share of so many pods, rounded down, as of a roll-out's maxUnavailable."""
+    return math.floor(round(ratio * pods, _DIGITS))
 
 
 def whole_count(value: Any) -> int | None:
@@ -17,7 +31,7 @@ def whole_count(value: Any) -> int | None:
 def count_or_share(value: Any, whole: int) -> float | None:
     """A count as it is, or a percentage of `whole`, not rounded; None for what is neither."""
     if isinstance(value, str) and value.endswith("%") and value[:-1].isascii() and value[:-1].isdigit():
-        return min(100, int(value[:4].rstrip("%"))) / 100 * whole
+        return min(100, int(value[:4].rstrip("%"))) * whole / 100
     return whole_count(value)
 
 

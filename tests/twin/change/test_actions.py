@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from chaos.catalogue import compile_fault
+from scenarios.lens import ComposedPlant
 from tests.small_shop import small_shop
-from twin.change.apply import apply_step, prepare_undo, undo_step
+from twin.change.apply import apply_step, is_applied, prepare_undo, undo_step
 from twin.change.catalogue import action_types
 from twin.change.compile import compile_change
 from twin.fleet.plant import WorldPlant, plant_of
 from twin.fleet.world import World
 from twin.spec.change import Action, Change, Reversibility
-from twin.spec.errors import BadInput, Conflict, Forbidden
+from twin.spec.errors import BadInput, Conflict, Forbidden, Overtaken
 from twin.spec.fault import parse_fault
-from twin.spec.fields import get_field, path_text
+from twin.spec.fields import FieldPath, get_field, path_text
+from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef, OpsStep, PatchStep
 from twin.spec.units import NS_PER_S
 
@@ -129,15 +133,42 @@ def test_it_is_applied_through_a_plant_that_may_write_and_taken_back(
             assert world.state.op_shed_asked.max() == 0.0
 
 
-def test_a_status_that_moved_is_no_conflict_and_another_wish_is_one(world: World) -> None:
+@pytest.mark.parametrize(
+    ("name", "wish", "decided"),
+    [
+        ("cart", {("spec", "replicas"): 4}, True),  # Nothing of ours, but what we decided upon is another.
+        ("catalog", {("spec", "replicas"): 4}, False),  # That is its autoscaler's to say.
+        ("catalog", {("spec", "paused"): True}, True),
+    ],
+)
+def test_a_status_that_moved_is_no_conflict_and_another_wish_is_one(
+    name: str, wish: dict[FieldPath, Any], decided: bool, world: World
+) -> None:
+    writer = plant_of(world, writes=True)
+    (step,) = compiled(writer, "set_env", f"shop/{name}", {"name": "LOG", "value": "debug"}).steps
+    assert isinstance(step, PatchStep)
+    _, seen = prepare_undo(writer, step)
+    row = world.blueprint.service_index[ServiceId(f"shop/{name}")]
+    world.state.service_version[row] = world.state.new_version()  # As a controller does that writes a status.
+    writer.kube.patch(step.ref, wish)
+    with pytest.raises(Conflict) if decided else nullcontext():
+        apply_step(writer, step, seen=seen)
+    assert is_applied(writer, step) is not decided
+
+
+def test_what_somebody_took_back_while_nobody_answered_is_not_written_again(world: World) -> None:
+    """The object is as it was seen: only who sent the write knows that it may have been made."""
     writer = plant_of(world, writes=True)
     (step,) = compiled(writer, "set_env", "shop/cart", {"name": "LOG", "value": "debug"}).steps
     _, seen = prepare_undo(writer, step)
-    world.state.service_version[1] = world.state.new_version()  # As a controller does that writes a status.
-    apply_step(writer, step, seen=seen)
-    writer.kube.patch(CART, {("spec", "replicas"): 4})  # Nothing of ours, but what we decided upon is another.
-    with pytest.raises(Conflict):
-        apply_step(writer, step, seen=seen)
+    kube = Mock(wraps=writer.kube)
+    kube.patch.side_effect = Overtaken("cannot patch", "it was not answered", "look")
+    plant = ComposedPlant(
+        name="prod", kube=kube, ops=writer.ops, telemetry=writer.telemetry, clock=writer.clock, live=False
+    )
+    with pytest.raises(Overtaken):
+        apply_step(plant, step, seen=seen)
+    assert kube.patch.call_count == 1
 
 
 def test_a_session_that_is_not_there_and_a_share_of_all_are_refused_by_the_plant(world: World) -> None:

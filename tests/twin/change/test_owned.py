@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twin.change.catalogue import compile_action
-from twin.change.owned import autoscaler_of, budgets_of, scaled_by
+from twin.change.owned import autoscaler_of, budgets_of, kept_by, scaled_by
 from twin.ports.plant import KubeObject
 from twin.spec.change import Action
 from twin.spec.errors import BadInput, NotFound
@@ -29,13 +29,16 @@ def budget(name: str, labels: dict[str, str], **spec: Any) -> KubeObject:
     return obj("PodDisruptionBudget", name, {"selector": {"matchLabels": labels}, **spec})
 
 
+def workload(name: str, labels: dict[str, str], kind: str = "Deployment") -> KubeObject:
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": name, "image": f"{name}:v1"}]}}
+    return obj(kind, name, {"replicas": 3, "template": template})
+
+
 class Objects:
     """As much of a KubeApi as reading takes."""
 
     def __init__(self, *objects: KubeObject) -> None:
-        labels = {"app": "cart", "tier": "back"}
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "cart", "image": "cart:v1"}]}}
-        self.all = [obj("Deployment", "cart", {"replicas": 3, "template": template}), *objects]
+        self.all = [workload("cart", {"app": "cart", "tier": "back"}), *objects]
 
     def get(self, ref: ObjectRef) -> KubeObject:
         for one in self.all:
@@ -72,17 +75,46 @@ def test_a_range_that_is_too_small_for_the_pods_there_ends_some() -> None:
     assert step.terminates_pods == 2
 
 
-def test_a_budget_is_about_pods_that_bear_all_its_labels() -> None:
-    mine = budget("pdb", {"app": "cart"}, minAvailable=2)
-    others = [budget("web", {"app": "web"}), budget("all", {}), budget("both", {"app": "cart", "tier": "front"})]
-    objects = Objects(mine, *others)
-    assert budgets_of(objects, objects.get(CART)) == [mine]  # type: ignore[arg-type]
-    assert compiled(objects, "set_pdb", min_available=1.0).ref.name == "pdb"
+def test_a_budget_is_about_pods_that_its_selector_selects() -> None:
+    mine, everything = budget("pdb", {"app": "cart"}, minAvailable=2), budget("all", {})
+    back = obj("PodDisruptionBudget", "back", {
+        "selector": {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["back"]}]}
+    })  # fmt: skip
+    others = [budget("web", {"app": "web"}), budget("both", {"app": "cart", "tier": "front"})]
+    objects = Objects(mine, everything, back, *others)
+    assert budgets_of(objects, objects.get(CART)) == [mine, everything, back]  # type: ignore[arg-type]
+    assert compiled(Objects(mine, *others), "set_pdb", min_available=1.0).ref.name == "pdb"
 
 
-def test_the_two_ways_of_saying_a_budget_exclude_each_other() -> None:
-    step = compiled(Objects(budget("pdb", {"app": "cart"}, maxUnavailable="30%")), "set_pdb", min_available=1.0)
-    assert step.fields == {("spec", "minAvailable"): 1, ("spec", "maxUnavailable"): None}
+def test_a_budget_that_is_about_others_too_is_left_to_them() -> None:
+    shared = budget("pdb", {"tier": "back"}, minAvailable=2)
+    objects = Objects(shared, workload("orders", {"tier": "back"}, "StatefulSet"), workload("web", {"tier": "front"}))
+    assert [ref.name for ref in kept_by(objects, shared)] == ["cart", "orders"]  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="also about statefulset/shop/orders"):
+        compiled(objects, "set_pdb", min_available=1.0)
+
+
+def test_a_budget_that_says_the_other_figure_is_left_as_it_is() -> None:
+    with pytest.raises(BadInput, match="maxUnavailable"):
+        compiled(Objects(budget("pdb", {"app": "cart"}, maxUnavailable="30%")), "set_pdb", min_available=1.0)
+
+
+def test_a_budget_has_to_let_something_go_even_when_the_autoscaler_has_taken_its_part() -> None:
+    mine = budget("pdb", {"app": "cart"}, minAvailable=1)
+    with pytest.raises(BadInput, match="of its 3 pods none"):
+        compiled(Objects(mine), "set_pdb", min_available=3.0)
+    smaller = scaler("hpa", "cart")
+    smaller["spec"]["minReplicas"] = 2
+    with pytest.raises(BadInput, match="of its 2 pods none"):
+        compiled(Objects(mine, smaller), "set_pdb", min_available=2.0)
+    assert compiled(Objects(mine, smaller), "set_pdb", min_available=1.0).fields == {("spec", "minAvailable"): 1}
+
+
+def test_a_daemon_sets_pods_are_not_for_a_budget_to_keep() -> None:
+    objects = Objects(budget("pdb", {"app": "agent"}, minAvailable=1))
+    objects.all[0] = workload("cart", {"app": "agent"}, "DaemonSet")
+    with pytest.raises(BadInput, match="DaemonSet"):
+        compiled(objects, "set_pdb", min_available=1.0)
 
 
 @pytest.mark.parametrize("budgets", [[], [budget("a", {"app": "cart"}), budget("b", {"tier": "back"})]])

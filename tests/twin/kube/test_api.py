@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin.kube.api import BACKOFF_S, CONFLICT_TRIES, LiveKubeApi
-from twin.kube.transport import Answer, Unreachable
-from twin.spec.errors import ApiError, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
+from twin.kube.transport import Answer
+from twin.spec.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Overtaken,
+    TooManyRequests,
+    Unprocessable,
+    Unreachable,
+)
 from twin.spec.fields import container_path
 from twin.spec.plan import ObjectRef
 
@@ -20,12 +29,12 @@ CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
 REPLICAS = ("spec", "replicas")
 
 
-def cart(version: int = 7, **spec: Any) -> dict[str, Any]:
+def cart(version: int = 7, *, generation: int = 1, **spec: Any) -> dict[str, Any]:
     container = {"name": "cart", "image": "cart:v1", "env": [{"name": "A", "value": "1"}]}
     template = {"spec": {"containers": [{"name": "sidecar", "image": "s:v1"}, container]}}
     return {
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "cart", "namespace": "shop", "resourceVersion": str(version)},
+        "metadata": {"name": "cart", "namespace": "shop", "resourceVersion": str(version), "generation": generation},
         "spec": {"replicas": 3, "template": template, **spec},
     }  # fmt: skip
 
@@ -128,7 +137,7 @@ def test_what_a_busy_server_did_not_begin_is_sent_again_but_no_eviction() -> Non
         Scripted(refused(429)).api.evict(POD)
 
 
-@pytest.mark.parametrize("trouble", [refused(503), refused(429), silent()])
+@pytest.mark.parametrize("trouble", [refused(503), refused(500, "etcdserver: leader changed"), refused(429), silent()])
 def test_a_patch_is_sent_again_with_the_same_version(trouble: Answer | Exception) -> None:
     server = Scripted(ok(cart(7)), trouble, ok(cart(8, replicas=4)))
     assert server.api.patch(CART, {REPLICAS: 4}, resource_version="7")["spec"]["replicas"] == 4
@@ -143,11 +152,55 @@ def test_a_patch_that_was_made_unseen_is_known_by_what_is_there() -> None:
     assert server.asked[-1][2]["dryRun"] == "All"
 
 
-def test_a_patch_that_somebody_elses_write_came_before_is_a_conflict() -> None:
-    theirs = cart(8, replicas=9)
-    server = Scripted(ok(cart(7)), silent(), refused(409), ok(theirs), ok(theirs), ok(cart(8, replicas=4)))
-    with pytest.raises(Conflict):
-        server.api.patch(CART, {REPLICAS: 4}, resource_version="7")
+@pytest.mark.parametrize("version", ["7", None])
+def test_what_may_have_been_made_and_taken_back_is_not_made_again(version: str | None) -> None:
+    """Somebody has written since: the same as before, or another thing."""
+    for theirs in (cart(9, generation=3), cart(9, generation=2, replicas=9)):
+        server = Scripted(ok(cart(7)), silent(), refused(409), ok(theirs), ok(theirs), ok(cart(9, replicas=4)))
+        with pytest.raises(Overtaken):
+            server.api.patch(CART, {REPLICAS: 4}, resource_version=version)
+        assert not server.answers
+
+
+def test_what_was_not_made_for_a_controllers_note_is_worked_out_anew() -> None:
+    noted, made = cart(8), cart(9, generation=2, replicas=4)
+    server = Scripted(ok(cart(7)), silent(), refused(409), ok(noted), ok(noted), ok(made), ok(noted), ok(made))
+    assert server.api.patch(CART, {REPLICAS: 4}) == made
+
+
+def test_a_kind_without_a_generation_bears_the_times_of_its_writes() -> None:
+    def scaler(version: int, *, user_s: int, status_s: int) -> dict[str, Any]:
+        written = [
+            {"manager": "user", "time": f"10:00:{user_s:02}"},
+            {"manager": "controller", "subresource": "status", "time": f"10:00:{status_s:02}"},
+        ]
+        metadata = {"name": "cart", "resourceVersion": str(version), "managedFields": written}
+        return {"metadata": metadata, "spec": {"minReplicas": 2}}
+
+    def answers(now: dict[str, Any]) -> list[Answer | Exception]:
+        after = {**now, "spec": {"minReplicas": 1}}
+        return [ok(scaler(7, user_s=1, status_s=1)), silent(), refused(409), ok(now), ok(now), ok(after)]
+
+    ref = ObjectRef(kind="HorizontalPodAutoscaler", name="cart", namespace="shop")
+    fields = {("spec", "minReplicas"): 1}
+    with pytest.raises(Overtaken):
+        Scripted(*answers(scaler(9, user_s=5, status_s=1))).api.patch(ref, fields, resource_version="7")
+    with pytest.raises(Conflict) as caught:
+        Scripted(*answers(scaler(9, user_s=1, status_s=5))).api.patch(ref, fields, resource_version="7")
+    assert not isinstance(caught.value, Overtaken)
+
+
+def test_a_webhook_that_fails_is_an_answer() -> None:
+    server = Scripted(ok(cart(7)), refused(500, 'Internal error occurred: failed calling webhook "x"'))
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        server.api.patch(CART, {REPLICAS: 4})
+
+
+def test_all_requests_of_a_patch_share_one_patience() -> None:
+    server = Scripted(*[silent()] * 6, ok(cart(7)), *[silent()] * 100)
+    with pytest.raises(Unreachable):
+        server.patient(10.0).patch(CART, {REPLICAS: 4})
+    assert sum(server.slept) <= 10.0
 
 
 def test_a_conflict_of_a_patch_that_was_answered_is_somebody_elses() -> None:

@@ -46,34 +46,35 @@ class Blind:
         return Series(seen.times_s, seen.values * np.nan) if held else seen
 
 
-def blinded(plant: Plant) -> Plant:
+def with_telemetry(plant: Plant, telemetry: Any) -> Plant:
     return ComposedPlant(
-        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Blind(plant), clock=plant.clock, live=plant.live,
-    )  # fmt: skip
+        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=telemetry, clock=plant.clock, live=plant.live
+    )
+
+
+def blinded(plant: Plant) -> Plant:
+    return with_telemetry(plant, Blind(plant))
 
 
 class Away:
-    """Telemetry that does not answer the first `looks` questions about users while the roll-out is held."""
+    """Telemetry that answers `after` looks at users while the roll-out is held, and not the next `looks`."""
 
-    def __init__(self, plant: Plant, looks: float) -> None:
-        self._plant, self._left = plant, looks
+    def __init__(self, plant: Plant, looks: float, *, after: int = 0) -> None:
+        self._plant, self._looks, self._after, self._looked = plant, looks, after, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plant.telemetry, name)
 
     def edge_series(self, metric: Metric, edges: Sequence[EdgeId], *, start_s: float, end_s: float) -> Series:
         held = bool(self._plant.kube.get(CART)["spec"].get("paused"))
-        self._left -= held
-        if held and self._left >= 0:
+        self._looked += held and metric is Metric.REQUESTS_RPS
+        if held and self._after < self._looked <= self._after + self._looks:
             raise ApiError("Prometheus does not answer", "connection refused", "check --prometheus")
         return self._plant.telemetry.edge_series(metric, edges, start_s=start_s, end_s=end_s)
 
 
-def away(looks: float) -> Callable[[Plant], Plant]:
-    return lambda plant: ComposedPlant(
-        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Away(plant, looks), clock=plant.clock,
-        live=plant.live,
-    )  # fmt: skip
+def away(looks: float, *, after: int = 0) -> Callable[[Plant], Plant]:
+    return lambda plant: with_telemetry(plant, Away(plant, looks, after=after))
 
 
 def told(rig: Rig) -> list[tuple[Kind, Any]]:
@@ -103,6 +104,16 @@ def test_monitoring_that_is_back_by_the_last_look_is_believed(rig: Rig) -> None:
     rig.through = away(1)
     done = rig.run(lambda service: service.promote(receipt_for(dataclasses.replace(UNDO, strategy=strategy))))
     assert done.outcome is PromotionOutcome.DONE, done.reason
+
+
+@pytest.mark.requirement("R22")
+def test_what_was_worse_when_it_was_last_seen_is_taken_back_though_monitoring_is_away_since(rig: Rig) -> None:
+    strategy = dataclasses.replace(UNDO.strategy, watch_s=45.0)
+    rig.through = away(math.inf, after=1)
+    plan = dataclasses.replace(UNDO, strategy=strategy)
+    done = rig.run(lambda service: service.promote(receipt_for(plan, prediction=TOO_GOOD)))
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.ROLLED_BACK, 9), done.reason
+    assert image_of(rig.world()) == BAD_IMAGE
 
 
 def test_worse_on_the_only_look_at_a_canary_takes_it_back_before_the_rest_is_touched(rig: Rig) -> None:
@@ -167,10 +178,7 @@ def test_users_who_were_well_before_the_first_write_did_not_recover_by_it(
     rig: Rig, bad: int, recovery_s: tuple[float, float]
 ) -> None:
     """No roll-out: the watch begins with the first write, and what is seen at its first look is from before."""
-    rig.through = lambda plant: ComposedPlant(
-        name=plant.name, kube=plant.kube, ops=plant.ops, telemetry=Late(plant, bad), clock=plant.clock,
-        live=plant.live,
-    )  # fmt: skip
+    rig.through = lambda plant: with_telemetry(plant, Late(plant, bad))
     change = dataclasses.replace(
         UNDO, actions=(Action(kind="rollout_pause", target="shop/cart"),),
         strategy=dataclasses.replace(UNDO.strategy, settle_s=45.0),

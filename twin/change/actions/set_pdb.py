@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twin.change.catalogue import ActionType, Compiled, find_workload
-from twin.change.owned import budgets_of
-from twin.ports.plant import KubeApi
+from twin.change.owned import autoscaler_of, budgets_of, kept_by
+from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
 from twin.spec.fault import Parameter
-from twin.spec.plan import PatchStep, ref_of
+from twin.spec.fleet import WorkloadKind
+from twin.spec.plan import ObjectRef, PatchStep, ref_of
 
 __all__ = ["ACTION", "compile_action"]
 
@@ -24,28 +23,43 @@ ACTION = ActionType(
 
 
 def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
-    """spec.minAvailable of the one PodDisruptionBudget that is about the workload's pods.
+    """spec.minAvailable of the one PodDisruptionBudget that is about the workload's pods, and about no others.
 
     A budget that lets nothing go is refused: it stops no fault, and every drain from then on.
     """
+    what = f"cannot set_pdb {action.target}"
     if "min_available" not in action.parameters:
-        raise BadInput(f"cannot set_pdb {action.target}", "it does not say how many", "add {min_available: 2}")
+        raise BadInput(what, "it does not say how many", "add {min_available: 2}")
     least = round(float(action.parameters["min_available"]))
     ref, workload = find_workload(kube, action.target)
+    if ref.kind == WorkloadKind.DAEMON_SET:
+        raise BadInput(what, "a drain leaves a DaemonSet's pods where they are", "change its roll-out instead")
     budgets = budgets_of(kube, workload)
     if len(budgets) != 1:
         names = ", ".join(budget["metadata"]["name"] for budget in budgets) or "none"
-        raise BadInput(f"cannot set_pdb {action.target}", f"its budgets: {names}", "it takes exactly one")
-    replicas = int(workload["spec"].get("replicas", 1))
-    if least >= replicas:
+        raise BadInput(what, f"its budgets: {names}", "it takes exactly one")
+    [budget] = budgets
+    others = [str(other) for other in kept_by(kube, budget) if other != ref]
+    if others:
+        raise BadInput(what, f"its budget is also about {', '.join(others)}", "give each a budget of its own")
+    if "maxUnavailable" in budget["spec"]:  # They exclude each other: one could not be put back without the other.
+        raise BadInput(what, "its budget says maxUnavailable, not minAvailable", "change the budget at its source")
+    fewest = _fewest_pods(kube, ref, workload)
+    if least >= fewest:
         raise BadInput(
-            f"cannot set_pdb {action.target}", f"of its {replicas} replicas none could be taken away any more",
-            f"keep {replicas - 1} at most, or scale it first",
+            what, f"of its {fewest} pods none could be taken away any more",
+            f"keep {fewest - 1} at most, or scale it first",
         )  # fmt: skip
-    spec = budgets[0]["spec"]
-    fields: dict[tuple[str, ...], Any] = {("spec", "minAvailable"): least}
-    if "maxUnavailable" in spec:  # The two exclude each other.
-        fields[("spec", "maxUnavailable")] = None
-    own = ref_of(budgets[0])
-    step = PatchStep(ref=own, fields=fields, summary=f"keep {least} pods of {action.target} when others go")
+    own = ref_of(budget)
+    step = PatchStep(
+        ref=own,
+        fields={("spec", "minAvailable"): least},
+        summary=f"keep {least} pods of {action.target} when others go",
+    )
     return Compiled(steps=(step,), reads=(ref, own), reversibility=ACTION.reversibility)
+
+
+def _fewest_pods(kube: KubeApi, ref: ObjectRef, workload: KubeObject) -> int:
+    """What is left of the workload when it is at its smallest: an autoscaler takes some away."""
+    replicas, autoscaler = int(workload["spec"].get("replicas", 1)), autoscaler_of(kube, ref)
+    return replicas if autoscaler is None else min(replicas, int(autoscaler["spec"].get("minReplicas", 1)))

@@ -15,6 +15,7 @@ from twin.fleet.blueprint import Blueprint
 from twin.fleet.state import NEVER_NS, Phase, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.traffic.engine import I64
+from twin.spec.pod_counts import share_down, share_up
 from twin.spec.units import NS_PER_S
 
 __all__ = ["RolloutSystem", "terminate"]
@@ -74,8 +75,8 @@ class RolloutSystem:
         blueprint = self._blueprint
         if blueprint.one_by_one[service]:
             return 0, 1
-        surge = int(np.ceil(blueprint.surge_ratio[service] * wanted))
-        unavailable = int(np.floor(blueprint.unavailable_ratio[service] * wanted))
+        surge = share_up(float(blueprint.surge_ratio[service]), wanted)
+        unavailable = share_down(float(blueprint.unavailable_ratio[service]), wanted)
         return (surge, unavailable) if surge or unavailable else (0, 1)
 
     def _resize_paused(self, state: State, service: int, new: I64, old: I64, wanted: int, now_ns: int) -> None:
@@ -83,7 +84,7 @@ class RolloutSystem:
         total = new.size + old.size
         if total > wanted:
             surplus = total - wanted
-            if surplus > int(np.ceil(self._blueprint.surge_ratio[service] * wanted)):
+            if surplus > share_up(float(self._blueprint.surge_ratio[service]), wanted):
                 terminate(state, _least_wanted_first(state, old)[:surplus], now_ns)
         elif total < wanted:
             template = int(state.pod_template[old[0]])
