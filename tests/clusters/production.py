@@ -29,7 +29,9 @@ from twin.kube import LiveKubeApi, connect
 from twin.kube.plant import LivePlant, NoOps, WallClock
 from twin.kube.prometheus import PrometheusTelemetry, read_queries
 from twin.promote.journal import Journal
+from twin.promote.lease import LEASE
 from twin.promote.promoter import PromotionService
+from twin.promote.target import MARKS
 from twin.receipt import TrustedKeys, issue
 from twin.spec.canonical import plain
 from twin.spec.change import Action, Change, Strategy
@@ -127,9 +129,9 @@ def open_production(plane: ControlPlane) -> LiveKubeApi:
     apply_roles(plane.kubeconfig(ADMIN))
     admin = connect(kubeconfig=plane.kubeconfig(ADMIN))
     lay_out_nodes(admin)
-    for name in ("twin-receipts", "twin-lease"):
+    for left in (MARKS, LEASE):
         with suppress(NotFound):
-            admin.delete(ObjectRef(kind="ConfigMap", name=name, namespace="twin-system"))
+            admin.delete(left)
     return admin
 
 

@@ -100,6 +100,27 @@ class KubeApiContract:
         with pytest.raises(NotFound):
             api.get(ref)
 
+    def test_a_lease_is_taken_once_at_each_version(self, api: KubeApi) -> None:
+        ref = ObjectRef(kind="Lease", name="tried", namespace="twin-system")
+        held = {"holderIdentity": "a", "leaseDurationSeconds": 60, "renewTime": "2026-01-02T03:04:05.000006Z"}
+        obj = {
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": ref.name, "namespace": ref.namespace}, "spec": held,
+        }  # fmt: skip
+        with pytest.raises(Unprocessable):
+            api.create({**obj, "spec": {**held, "leaseDurationSeconds": 0}})
+        seen = api.create(obj)["metadata"]["resourceVersion"]
+        with pytest.raises(Conflict):
+            api.create(obj)
+        after = api.patch(ref, {("spec", "holderIdentity"): "b"}, resource_version=seen)
+        assert after["spec"] == {**held, "holderIdentity": "b"}
+        with pytest.raises(Conflict):
+            api.patch(ref, {("spec", "holderIdentity"): "c"}, resource_version=seen)
+        for field, wrong in (("leaseDurationSeconds", -1), ("leaseTransitions", -1), ("nonsense", 1)):
+            with pytest.raises(Unprocessable):
+                api.patch(ref, {("spec", field): wrong})
+        assert api.get(ref) == after  # A promoter has no right to delete one.
+
     def test_a_reader_may_look_and_dry_run_and_not_write(self, reader: KubeApi) -> None:
         reader.patch(CART, {REPLICAS: 4}, dry_run=True)
         for write in (

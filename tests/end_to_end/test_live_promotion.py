@@ -21,7 +21,7 @@ from twin.change.compile import compile_change
 from twin.gate.admission import try_admission
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Status
-from twin.promote.target import Target
+from twin.promote.lease import Lease
 from twin.spec.errors import BaseDrifted, PolicyDenied, PromoterActive, ReceiptInvalid
 from twin.spec.receipt import EvidenceLevel
 from twin.spec.verdict import StageVerdict
@@ -53,7 +53,7 @@ def test_what_goes_worse_than_predicted_is_put_back_as_it_was(rig: LiveRig, user
 
 def test_a_second_promoter_is_refused(rig: LiveRig) -> None:
     receipt = rig.receipt()
-    with Target(rig.plant(PROMOTER)).lease("somebody else"), pytest.raises(PromoterActive):
+    with Lease(rig.plant(PROMOTER)).hold("somebody else"), pytest.raises(PromoterActive):
         rig.service(home="second").attempt(receipt)
     assert rig.image() == "cart:v2"
 

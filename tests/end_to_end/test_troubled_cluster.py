@@ -17,14 +17,14 @@ from twin.gate.admission import try_admission
 from twin.kube import connect
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Status
-from twin.promote.target import Target
+from twin.promote.lease import Lease
+from twin.promote.target import MARKS
 from twin.spec.errors import ApiError, NotFound
 from twin.spec.fields import FieldPath, container_path
 from twin.spec.plan import ObjectRef
 from twin.spec.verdict import StageVerdict
 
 CART_PATH: Final = "/apis/apps/v1/namespaces/shop/deployments/cart"
-MARKS: Final = ObjectRef(kind="ConfigMap", name="twin-receipts", namespace="twin-system")
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("control-plane"), pytest.mark.requirement("R13", "R22")]
 
@@ -60,7 +60,7 @@ def test_a_third_of_all_requests_in_trouble_and_the_fix_is_made_once(
     assert after["spec"] == before["spec"]
     service = rig.service()
     assert [p.status for p in service.journal.promotions()].count(Status.DONE) == 1
-    assert Target(service.plant).holder() == ""
+    assert Lease(service.plant).holder() == ""
 
 
 def test_what_a_human_took_back_before_its_answer_came_is_not_written_again(rig: LiveRig, between: Gateway) -> None:
@@ -174,7 +174,7 @@ def test_a_webhook_that_is_away_and_fails_closed_stops_a_promotion_before_it_wri
     assert done.outcome is PromotionOutcome.ROLLED_BACK, done.reason
     assert "away.twin.test" in done.reason
     assert rig.admin.get(CART)["spec"] == before
-    assert Target(service.plant).holder() == ""
+    assert Lease(service.plant).holder() == ""
 
 
 def test_a_webhook_that_is_away_and_fails_open_is_in_nobodys_way(rig: LiveRig) -> None:

@@ -23,6 +23,7 @@ from twin.change.moves import Apply, Hold, Move, Resume, Watch, make_move, moves
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
+from twin.promote.lease import Lease
 from twin.promote.preconditions import check_guard, check_preconditions, refuse_by_policy
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
 from twin.promote.watch import UNSEEN, Finding, look, recovery_told, users_of
@@ -35,6 +36,7 @@ from twin.spec.errors import (
     Conflict,
     NotFound,
     PolicyDenied,
+    PromoterActive,
     ReceiptInvalid,
     TwinError,
     Unreachable,
@@ -69,7 +71,11 @@ class PromotionService:
     approvals: Sequence[Mapping[str, Any]] = ()
     holder: str = "promoter"
     where: str = ""  # the target's place, so that another one of the same name is not taken for it
+    _lease: Lease = field(init=False)
     _well_since_s: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._lease = Lease(self.plant)
 
     def promote(self, receipt: Mapping[str, Any]) -> Promoted:
         """Recover what an earlier run left open, then promote. Refusals come back as REFUSED with their code.
@@ -126,10 +132,10 @@ class PromotionService:
 
     def recover(self) -> list[Promoted]:
         """Finish or undo every promotion of this target that was cut short."""
-        target, results = Target(self.plant), []
-        known = self.journal.promotions(self.plant.name)
-        if target.holder() in {p.id for p in known if p.status is not Status.OPEN}:
-            target.release()  # It came to its end and was killed before it could say so.
+        results = []
+        known, holder = self.journal.promotions(self.plant.name), self._lease.holder()
+        if holder in {p.id for p in known if p.status is not Status.OPEN}:
+            self._lease.release(holder)  # It came to its end and was killed before it could say so.
             self.checkpoint()
         for promotion in known:
             if promotion.status is Status.OPEN and self._is_here(promotion.id):
@@ -146,7 +152,7 @@ class PromotionService:
                 f"cannot undo {promotion_id}", f"it is {promotion.status.replace('_', ' ')}: nothing of it is left",
                 f"look: twin promotions show {promotion_id}",
             )  # fmt: skip
-        with Target(self.plant).lease(promotion.id):
+        with self._lease.hold(promotion.id):
             taken = self._take_back(promotion.id)
             status = Status.ROLLED_BACK_IN_PART if taken.stuck else Status.UNDONE
             data = {"reason": f"undone{taken.text}", "left": taken.moved, "stuck": taken.stuck}
@@ -157,7 +163,7 @@ class PromotionService:
         """Roll an open promotion back. One that runs in another process: see `ask_to_abort`. Raises BadInput."""
         promotion = self._find(promotion_id)
         ask_to_abort(self.journal, promotion, self.plant.clock.now_s())
-        with Target(self.plant).lease(promotion.id):
+        with self._lease.hold(promotion.id):
             return self._roll_back(promotion.id, "aborted by a human")
 
     def break_glass(self, plan: Plan, *, who: str, reason: str) -> Promoted:
@@ -177,7 +183,7 @@ class PromotionService:
             "glass", receipt_digest=change, target=self.plant.name, at_s=now_s,
             envelope={"break_glass": who, "reason": reason}, where=self.where,
         )  # fmt: skip
-        with self._lease(promotion.id):
+        with self._hold_for_new(promotion.id):
             try:
                 for number, move in enumerate(moves_of(plan)):
                     if not isinstance(move, Watch):
@@ -185,6 +191,8 @@ class PromotionService:
                 self._look_for_a_stop(promotion.id, plan, len(moves_of(plan)) - 1, until_s=until_s)
             except _Stopped as stop:
                 return self._roll_back(promotion.id, stop.reason)
+            except PromoterActive:
+                raise
             except TwinError as error:
                 return self._roll_back(promotion.id, str(error), failed=plan)
         self.checkpoint()
@@ -197,7 +205,7 @@ class PromotionService:
         promotion = self.journal.begin(
             "p", receipt_digest=checked.digest, target=self.plant.name, at_s=now_s, envelope=envelope, where=self.where,
         )  # fmt: skip
-        with self._lease(promotion.id):
+        with self._hold_for_new(promotion.id):
             mark = SpentMark(
                 receipt_digest=checked.digest, promotion=promotion.id, at_s=int(now_s),
                 expires_s=checked.receipt.expires_s,
@@ -212,11 +220,11 @@ class PromotionService:
             return self._run(promotion, checked, plan, first=0)
 
     @contextmanager
-    def _lease(self, promotion_id: str) -> Iterator[None]:
+    def _hold_for_new(self, promotion_id: str) -> Iterator[None]:
         """Hold the target for a promotion just begun. Raises PromoterActive; then the promotion is over as well."""
         with ExitStack() as held:
             try:
-                held.enter_context(Target(self.plant).lease(promotion_id))
+                held.enter_context(self._lease.hold(promotion_id))
             except TwinError as error:
                 self._refuse(promotion_id, error)
                 raise
@@ -231,7 +239,7 @@ class PromotionService:
         made = Target(self.plant).progress(promotion.id)
         if made == NOTHING:
             return self._finish(promotion.id, Status.ROLLED_BACK, "cut short before anything was written", None)
-        with Target(self.plant).lease(promotion.id):
+        with self._lease.hold(promotion.id):
             entries = self.journal.entries(promotion.id)
             begun = next((entry.data for entry in entries if entry.kind is Kind.ROLLING_BACK), None)
             if begun is not None:
@@ -261,6 +269,8 @@ class PromotionService:
                 finding = self._make(promotion, checked, plan, number, started_s)
             except _Stopped as stop:
                 return self._roll_back(promotion.id, str(stop.reason))
+            except PromoterActive:  # It is somebody else's now, and not ours to take back either.
+                raise
             except TwinError as error:
                 return self._roll_back(promotion.id, str(error), failed=plan)
             if finding in (Finding.WORSE, Finding.UNCLEAR):
@@ -388,8 +398,10 @@ class PromotionService:
     def _take_back(self, promotion_id: str) -> _TakenBack:
         """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing.
 
-        Each is tried, whatever became of the others: one object that cannot be written must not keep the rest. Raises
-        Unreachable when nobody answers: then it is left open, for the next run.
+        Each is tried, whatever became of the others: one object that cannot be written must not keep the rest.
+
+        Raises Unreachable when nobody answers, PromoterActive when the target has become somebody else's: then it is
+        left open, for the next run.
         """
         target, taken = Target(self.plant), _TakenBack()
         made = target.progress(promotion_id)
@@ -443,6 +455,7 @@ class PromotionService:
 
     def _tried(self, name: str, taken: _TakenBack, write: Callable[[], None]) -> bool:
         for tries_left in reversed(range(UNDO_TRIES)):
+            self._lease.renew()
             try:
                 write()
                 return True
@@ -489,10 +502,12 @@ class PromotionService:
     def _look_for_a_stop(
         self, promotion_id: str, plan: Plan, number: int, *, writes: bool = False, until_s: float = math.inf
     ) -> None:
-        """Raises _Stopped if somebody asked to abort, the guard lets nothing be written any more, or time is up.
+        """Raises _Stopped if somebody asked to abort, the guard lets nothing be written any more, or time is up;
+        PromoterActive if the target has become somebody else's.
 
         A move that `writes` is admitted with the pods that it terminates; another asks whether it could go on.
         """
+        self._lease.renew()
         if self._abort_asked(promotion_id):
             raise _Stopped("aborted by a human")
         if self.plant.clock.now_s() > until_s:

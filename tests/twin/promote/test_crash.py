@@ -16,8 +16,8 @@ from tests.twin.promote.rehearsed import BAD_IMAGE, GOOD_IMAGE, TOO_GOOD, UNDO, 
 from twin.fleet.plant import plant_of
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
+from twin.promote.lease import Lease
 from twin.promote.promoter import PromotionService
-from twin.promote.target import Target
 from twin.spec.change import Action
 from twin.spec.errors import TwinError
 from twin.spec.plan import ObjectRef
@@ -66,7 +66,7 @@ def killed_everywhere(
         plant = plant_of(rig.world())
         assert Status.OPEN not in statuses(rig), told
         assert not rig.world().state.paused.any(), told
-        assert Target(plant).holder() == "", told
+        assert Lease(plant).holder() == "", told
         check(rig, told)
 
 

@@ -17,12 +17,11 @@ from twin.fleet.plant import plant_of
 from twin.ports.plant import KubeApi, KubeObject, Plant
 from twin.ports.services import Promoted, PromotionOutcome
 from twin.promote.journal import Status
-from twin.promote.target import Target
+from twin.promote.lease import LEASE, Lease
+from twin.promote.target import MARKS, Target
 from twin.spec.errors import ApiError, Conflict, Forbidden, Unreachable
 from twin.spec.plan import ObjectRef
 
-MARKS = ObjectRef(kind="ConfigMap", name="twin-receipts", namespace="twin-system")
-LEASE = ObjectRef(kind="ConfigMap", name="twin-lease", namespace="twin-system")
 MOVED = Conflict("cannot write", "it moved", "read it again")
 TAKEN = Forbidden("cannot write", "somebody took the right away", "ask for it")
 
@@ -70,9 +69,9 @@ def test_a_lease_that_cannot_be_given_back_hides_nothing(rig: Rig, error: ApiErr
     done = promote(rig, receipt, LEASE, error, times, "after finished")
     assert (done.outcome, done.exit_code) == (PromotionOutcome.DONE, 0), done.reason
     assert image_of(rig.world()) == GOOD_IMAGE
-    assert (Target(plant_of(rig.world())).holder() == "") == (error is MOVED)
+    assert (Lease(plant_of(rig.world())).holder() == "") == (error is MOVED)
     assert rig.run(lambda service: service.promote(receipt)) == done  # The next run ends it.
-    assert Target(plant_of(rig.world())).holder() == ""
+    assert Lease(plant_of(rig.world())).holder() == ""
 
 
 def test_a_receipt_that_could_not_be_spent_was_refused(rig: Rig) -> None:

@@ -18,8 +18,8 @@ from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
+from twin.promote.lease import Lease
 from twin.promote.promoter import PromotionService, ask_to_abort
-from twin.promote.target import Target
 from twin.receipt import approve, check
 from twin.spec.change import Action, Change, Risk
 from twin.spec.errors import BadInput, PromoterActive, ReceiptInvalid
@@ -121,7 +121,7 @@ def test_whoever_asks_again_with_one_receipt_gets_the_same_answer(rig: Rig, pred
 
 def test_a_held_lease_keeps_a_second_promoter_out(rig: Rig) -> None:
     world = rig.world()
-    with Target(plant_of(world, writes=True)).lease("somebody"):
+    with Lease(plant_of(world, writes=True)).hold("somebody"):
         rig.file.write_bytes(world.save())
     done = rig.run(lambda service: service.promote(receipt_for()))
     assert (done.outcome, done.exit_code) == (PromotionOutcome.REFUSED, PromoterActive.exit_code)

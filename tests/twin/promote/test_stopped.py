@@ -22,8 +22,8 @@ from twin.fleet.world_file import only_writer
 from twin.ports.plant import Plant
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind
+from twin.promote.lease import Lease
 from twin.promote.promoter import ask_to_abort
-from twin.promote.target import Target
 from twin.spec.errors import PromoterActive
 from twin.spec.units import ns
 
@@ -92,8 +92,9 @@ def test_only_a_promoter_that_runs_is_asked_to_stop(rig: Rig, monkeypatch: pytes
         rig.run(lambda service: service.attempt(receipt_for()), step=killer(12))
     if not runs:
         world = rig.world()
-        Target(plant_of(world, writes=True)).release()
-        with Target(plant_of(world, writes=True)).lease("somebody"):
+        lease = Lease(plant_of(world, writes=True))
+        lease.release(lease.holder())
+        with lease.hold("somebody"):
             rig.file.write_bytes(world.save())
     name = rig.journal().promotions()[0].id
     with only_writer(rig.file) if runs else nullcontext():

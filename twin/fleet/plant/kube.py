@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from twin.fleet.plant import objects
+from twin.fleet.plant.marks import MARKS, Marks
+from twin.fleet.plant.refusals import not_found, unprocessable
 from twin.fleet.state import Phase, Template
 from twin.fleet.systems.perturbations import refresh_behaviour
 from twin.fleet.systems.rollout import terminate
 from twin.fleet.systems.templates import roll_out
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
-from twin.spec.errors import BadInput, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
+from twin.spec.errors import BadInput, Conflict, Forbidden, TooManyRequests, Unprocessable
 from twin.spec.fields import FieldPath, path_text
 from twin.spec.fleet import Resources, WorkloadKind
 from twin.spec.ids import NodeName, ServiceId
-from twin.spec.plan import ObjectRef
+from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.signal import SignalKind
 from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
 
 __all__ = ["WorldKubeApi"]
 
 _WORKLOADS = frozenset(kind.value for kind in WorkloadKind)
-_MARKS = "ConfigMap"  # What promoters leave in the target lives in ConfigMaps of namespace twin-system.
-_MARKS_NAMESPACE = "twin-system"
-_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 class WorldKubeApi:
@@ -45,19 +43,19 @@ class WorldKubeApi:
             case kind if kind in _WORKLOADS:
                 index = self._service(ref)
                 if world.fleet.services[index].kind.value != kind:
-                    _not_found(ref)
+                    not_found(ref)
                 return objects.workload_object(world, index, objects.count_pods(world))
             case "Service":
                 return objects.service_object(world, self._service(ref))
             case "HorizontalPodAutoscaler":
                 index = self._service(ref)
                 if world.fleet.services[index].autoscaling is None:
-                    _not_found(ref)
+                    not_found(ref)
                 return objects.autoscaler_object(world, index)
             case "PodDisruptionBudget":
                 index = self._service(ref)
                 if world.fleet.services[index].disruption is None:
-                    _not_found(ref)
+                    not_found(ref)
                 return objects.budget_object(world, index)
             case "Node":
                 return objects.node_object(world, self._node(ref))
@@ -65,15 +63,15 @@ class WorldKubeApi:
                 return objects.pod_object(world, self._pod(ref))
             case "HTTPRoute":
                 return objects.route_object(world, *self._route(ref))
-            case "ConfigMap":
-                return self._mark(ref)
+            case kind if kind in MARKS:
+                return Marks(world).get(ref)
             case "ReplicaSet":
                 found = [
                     rs for rs in self.list_objects("ReplicaSet", ref.namespace) if rs["metadata"]["name"] == ref.name
                 ]
-                return found[0] if found else _not_found(ref)
+                return found[0] if found else not_found(ref)
             case _:
-                _not_found(ref)
+                not_found(ref)
 
     def list_objects(self, kind: str, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[KubeObject]:
         found = [
@@ -128,45 +126,23 @@ class WorldKubeApi:
                 self._patch_autoscaler(ref, fields)
             case "PodDisruptionBudget":
                 self._patch_budget(ref, fields)
-            case "ConfigMap":
-                for path, _ in fields.items():
-                    if path[0] != "data" or len(path) != 2:
-                        _unprocessable(ref, path, "only data can be set")
-                    _check_key(ref, path[1])
-                for path, value in fields.items():
-                    self._set_mark(ref, path[1], value)
+            case kind if kind in MARKS:
+                Marks(self._world).patch(ref, fields)
             case _:
-                _unprocessable(ref, next(iter(fields), ()), "a World cannot change objects of this kind")
+                unprocessable(ref, next(iter(fields), ()), "a World cannot change objects of this kind")
         return self.get(ref)
 
     def create(self, obj: KubeObject, *, dry_run: bool = False) -> KubeObject:
-        ref = ObjectRef(
-            kind=obj.get("kind", ""), name=obj.get("metadata", {}).get("name", ""),
-            namespace=obj.get("metadata", {}).get("namespace", ""),
-        )  # fmt: skip
-        self._allow(ref, dry_run)
-        if ref.kind != _MARKS or ref.namespace != _MARKS_NAMESPACE:
-            _unprocessable(ref, (), "a World can create ConfigMaps in twin-system only")
-        for key in obj.get("data", {}):
-            _check_key(ref, key)
-        if any(key.startswith(f"{ref.name}/") for key in self._world.state.marks):
-            raise Conflict(f"cannot create {ref}", "it exists already", "read it and decide anew")
-        if not dry_run:
-            for key, value in sorted({"": "", **obj.get("data", {})}.items()):
-                self._set_mark(ref, key, value)
-        return obj if dry_run else self.get(ref)
+        self._allow(ref_of(obj), dry_run)
+        return Marks(self._world).create(obj, dry_run=dry_run)
 
     def delete(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
         self._allow(ref, dry_run)
-        if ref.kind == _MARKS:
-            self._mark(ref)
-            if not dry_run:
-                marks = self._world.state.marks
-                for key in [key for key in marks if key.startswith(f"{ref.name}/")]:
-                    del marks[key]
+        if ref.kind in MARKS:
+            Marks(self._world).delete(ref, dry_run=dry_run)
             return
         if ref.kind != "Pod":
-            _unprocessable(ref, (), "a World deletes pods and marks only")
+            unprocessable(ref, (), "a World deletes pods and marks only")
         row = self._pod(ref)
         if not dry_run:
             self._remove(row)
@@ -200,14 +176,14 @@ class WorldKubeApi:
             match path:
                 case ("spec", "replicas"):
                     if not isinstance(value, int) or not 0 <= value <= 100_000:
-                        _unprocessable(ref, path, f"{value!r} is not a number of replicas")
+                        unprocessable(ref, path, f"{value!r} is not a number of replicas")
                 case ("spec", "paused"):
                     if not isinstance(value, bool) and value is not None:
-                        _unprocessable(ref, path, f"{value!r} is not true or false")
+                        unprocessable(ref, path, f"{value!r} is not true or false")
                 case ("spec", "template", *_):
                     new = _edit_template(ref, new, container, path, value)
                 case _:
-                    _unprocessable(ref, path, "a World does not have this field")
+                    unprocessable(ref, path, "a World does not have this field")
         now = world.now_ns
         if ("spec", "replicas") in fields and int(state.wanted[index]) != fields[("spec", "replicas")]:
             state.wanted[index] = fields[("spec", "replicas")]
@@ -227,7 +203,7 @@ class WorldKubeApi:
         state, index = self._world.state, self._node(ref)
         for path, value in fields.items():
             if path != ("spec", "unschedulable"):
-                _unprocessable(ref, path, "only spec.unschedulable of a node can be set")
+                unprocessable(ref, path, "only spec.unschedulable of a node can be set")
             state.node_cordoned[index] = bool(value)
         state.node_version[index] = state.new_version()
         state.schedule_due_ns = min(state.schedule_due_ns, self._world.now_ns)
@@ -244,12 +220,12 @@ class WorldKubeApi:
                         writes.append((conditions.edge_timeout_s, np.inf if value is None else parse_duration_s(value)))
                     case ("spec", "rules", "[0]", "retry", "attempts"):
                         if isinstance(value, bool) or not isinstance(value, int | None) or not 0 <= (value or 0) <= 100:
-                            _unprocessable(ref, path, f"{value!r} is not a number of attempts")
+                            unprocessable(ref, path, f"{value!r} is not a number of attempts")
                         writes.append((conditions.edge_retries, value or 0))
                     case ("spec", "rules", "[0]", "retry", "backoff"):
                         writes.append((conditions.edge_backoff_s, 0.0 if value is None else parse_duration_s(value)))
                     case _:
-                        _unprocessable(ref, path, "a World does not have this field")
+                        unprocessable(ref, path, "a World does not have this field")
             except BadInput as error:
                 raise Unprocessable(f"cannot patch {ref}", f"{path_text(path)}: {error}", error.next_step) from error
         for array, figure in writes:
@@ -261,16 +237,16 @@ class WorldKubeApi:
         least, most = int(state.autoscale_min[index]), int(state.autoscale_max[index])
         for path, value in fields.items():
             if not isinstance(value, int) or value < 1:
-                _unprocessable(ref, path, f"{value!r} is not a number of replicas")
+                unprocessable(ref, path, f"{value!r} is not a number of replicas")
             match path:
                 case ("spec", "minReplicas"):
                     least = value
                 case ("spec", "maxReplicas"):
                     most = value
                 case _:
-                    _unprocessable(ref, path, "a World does not have this field")
+                    unprocessable(ref, path, "a World does not have this field")
         if least > most:
-            _unprocessable(ref, ("spec", "minReplicas"), "it must not exceed maxReplicas")
+            unprocessable(ref, ("spec", "minReplicas"), "it must not exceed maxReplicas")
         state.autoscale_min[index], state.autoscale_max[index] = least, most
         state.service_version[index] = state.new_version()
 
@@ -278,9 +254,9 @@ class WorldKubeApi:
         state, index = self._world.state, self._service(ref)
         for path, value in fields.items():
             if path != ("spec", "minAvailable"):
-                _unprocessable(ref, path, "a World does not have this field")
+                unprocessable(ref, path, "a World does not have this field")
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                _unprocessable(ref, path, f"{value!r} is not a number of pods")
+                unprocessable(ref, path, f"{value!r} is not a number of pods")
             if state.budget_min[index] != value:
                 state.budget_min[index] = value
                 state.budget_version[index] = state.new_version()
@@ -319,17 +295,16 @@ class WorldKubeApi:
                 yield from (objects.pod_object(world, int(row)) for row in np.flatnonzero(chosen))
             case "HTTPRoute":
                 yield from (objects.route_object(world, *pair) for pair in objects.route_pairs(world))
-            case "ConfigMap":
-                for name in sorted({key.split("/", 1)[0] for key in state.marks}):
-                    yield self._mark(ObjectRef(kind="ConfigMap", name=name, namespace=_MARKS_NAMESPACE))
+            case kind if kind in MARKS:
+                yield from Marks(world).all(kind)
 
     def _service(self, ref: ObjectRef) -> int:
         index = self._world.blueprint.service_index.get(ServiceId(f"{ref.namespace}/{ref.name}"))
-        return _not_found(ref) if index is None else index
+        return not_found(ref) if index is None else index
 
     def _node(self, ref: ObjectRef) -> int:
         index = self._world.blueprint.node_index.get(NodeName(ref.name))
-        return _not_found(ref) if index is None else index
+        return not_found(ref) if index is None else index
 
     def _pod(self, ref: ObjectRef) -> int:
         state = self._world.state
@@ -340,53 +315,19 @@ class WorldKubeApi:
             for row in np.flatnonzero((state.pod_service == index) & (state.pod_number == int(number))):
                 if objects.pod_name(self._world, int(row)) == ref.name:
                     return int(row)
-        return _not_found(ref)
+        return not_found(ref)
 
     def _route(self, ref: ObjectRef) -> tuple[str, ServiceId]:
         for pair in objects.route_pairs(self._world):
             if objects.route_name(*pair) == (ref.namespace, ref.name):
                 return pair
-        return _not_found(ref)
-
-    def _mark(self, ref: ObjectRef) -> KubeObject:
-        marks = self._world.state.marks
-        data = {key.split("/", 1)[1]: value for key, value in sorted(marks.items()) if key.startswith(f"{ref.name}/")}
-        if ref.namespace != _MARKS_NAMESPACE or not data:
-            _not_found(ref)
-        data.pop("", None)
-        return {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": ref.name,
-                "namespace": ref.namespace,
-                "uid": objects.uid_of(self._world, "ConfigMap", ref.namespace, ref.name),
-                "resourceVersion": marks.get(f"{ref.name}/", "1"),
-                "labels": {},
-                "annotations": {},
-            },
-            "data": data,
-        }
-
-    def _set_mark(self, ref: ObjectRef, key: str, value: str | None) -> None:
-        state = self._world.state
-        if value is None:
-            state.marks.pop(f"{ref.name}/{key}", None)
-        elif key:
-            state.marks[f"{ref.name}/{key}"] = str(value)
-        state.marks[f"{ref.name}/"] = str(state.new_version())  # Its resourceVersion.
+        return not_found(ref)
 
     def _allow(self, ref: ObjectRef, dry_run: bool) -> None:
         if not self._writes and not dry_run:
             raise Forbidden(
                 f"cannot write {ref}", "this identity may only read and dry-run", "promote a receipt: twin promote"
             )
-
-
-def _check_key(ref: ObjectRef, key: str) -> None:
-    """A key of a ConfigMap, as Kubernetes takes it."""
-    if not _KEY.fullmatch(key):
-        _unprocessable(ref, ("data", key), "a key consists of letters, digits, '-', '_' and '.'")
 
 
 def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPath, value: Any) -> Template:
@@ -399,7 +340,7 @@ def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPat
             return dataclasses.replace(old, annotations=kept)
         case ("spec", "containers", name, "image") if name == mine:
             if not isinstance(value, str) or not value or any(c.isspace() for c in value):
-                _unprocessable(ref, path, f"{value!r} is not an image")
+                unprocessable(ref, path, f"{value!r} is not an image")
             return dataclasses.replace(old, image=value)
         case ("spec", "containers", name, "env", key, "value") if name == mine and key.startswith("[name="):
             env = {**dict(old.env), key[6:-1]: value}
@@ -410,7 +351,7 @@ def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPat
             except (BadInput, KeyError) as error:
                 raise Unprocessable(f"cannot patch {ref}", f"{path_text(path)}: {error}", "give a quantity") from error
         case _:
-            _unprocessable(ref, path, "a World does not have this field")
+            unprocessable(ref, path, "a World does not have this field")
 
 
 def _edit_resources(old: Resources, group: str, resource: str, value: Any) -> Resources:
@@ -431,11 +372,3 @@ def _edit_resources(old: Resources, group: str, resource: str, value: Any) -> Re
         if limit is not None and limit < request:
             raise BadInput("limit below request", f"{limit:g} < {request:g}", "raise the limit or lower the request")
     return new
-
-
-def _not_found(ref: ObjectRef) -> NoReturn:
-    raise NotFound(f"cannot find {ref}", "there is no such object", "list what there is, and check the spelling")
-
-
-def _unprocessable(ref: ObjectRef, path: FieldPath, why: str) -> NoReturn:
-    raise Unprocessable(f"cannot write {ref}", f"{path_text(path) or 'object'}: {why}", "correct the field")
