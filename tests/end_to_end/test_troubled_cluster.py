@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any, Final
@@ -10,11 +11,12 @@ import pytest
 
 from tests.clusters.control_plane import OBSERVER, PROMOTER
 from tests.clusters.gateway import Gateway, Trouble, gateway
-from tests.clusters.production import CART, UNDO, LiveRig, is_rolled_out, webhooks_away
-from tests.clusters.shop import await_that
+from tests.clusters.production import CART, UNDO, WELL, LiveRig, is_rolled_out, webhooks_away
+from tests.clusters.prometheus import Users
+from tests.clusters.shop import await_that, lay_out_nodes
 from twin.change.compile import compile_change
 from twin.gate.admission import try_admission
-from twin.kube import connect
+from twin.kube import LiveKubeApi, connect
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Status
 from twin.promote.lease import Lease
@@ -117,6 +119,46 @@ def test_a_server_killed_in_the_canary_is_waited_for(rig: LiveRig) -> None:
     await_that("every pod is of the old build", lambda: is_rolled_out(rig.admin, "cart:v1"))
 
 
+@pytest.mark.timeout(300)
+def test_a_node_lost_in_the_canary_delays_the_roll_out_and_no_more(rig: LiveRig, users: Users) -> None:
+    """Its pods are gone with it, the canary among them; they come back elsewhere, of the build that was decided."""
+    service, lost = rig.service(), list[str]()
+
+    def lose(text: str) -> None:
+        if text.startswith("applied") and not lost:
+            await_that("the canary has a node", lambda: bool(_nodes_of(rig.admin, "cart:v1")))
+            lost.append(_nodes_of(rig.admin, "cart:v1")[0])
+            rig.admin.delete(ObjectRef(kind="Node", name=lost[0]))
+
+    service.say = lose
+    done = service.promote(rig.receipt())
+    lay_out_nodes(rig.admin)
+    assert done.outcome is PromotionOutcome.DONE, done.reason
+    assert lost
+    await_that("every pod is of the old build", lambda: is_rolled_out(rig.admin, "cart:v1"))
+
+
+def test_a_node_lost_in_the_canary_takes_it_back_where_users_suffer(rig: LiveRig, users: Users) -> None:
+    """Nobody can tell a lost node's harm from the change's own: what is worse is taken back."""
+    before, service, lost = rig.admin.get(CART)["spec"], rig.service(), list[str]()
+    receipt = rig.receipt(
+        prediction=dataclasses.replace(WELL, nothing_high_rps=(20.0, 20.0), change_high_rps=(20.0, 20.0))
+    )
+
+    def lose(text: str) -> None:
+        if text.startswith("applied") and not lost:
+            await_that("the canary has a node", lambda: bool(_nodes_of(rig.admin, "cart:v1")))
+            lost.append(_nodes_of(rig.admin, "cart:v1")[0])
+            rig.admin.delete(ObjectRef(kind="Node", name=lost[0]))
+            users.fare(0.9)
+
+    service.say = lose
+    done = service.promote(receipt)
+    lay_out_nodes(rig.admin)
+    assert done.outcome is PromotionOutcome.ROLLED_BACK, done.reason
+    assert rig.admin.get(CART)["spec"] == before
+
+
 def test_what_a_server_that_is_gone_left_open_is_taken_up_by_the_next_run(rig: LiveRig) -> None:
     """Nobody waits for ever: what could not be finished, nor be taken back, is told, and is not forgotten."""
     service, receipt, gone = rig.service(), rig.receipt(), []
@@ -187,6 +229,16 @@ def test_a_webhook_that_is_away_and_fails_open_is_in_nobodys_way(rig: LiveRig) -
         )
         result = try_admission(plant.kube, plan, where="production")
     assert result.verdict is StageVerdict.PASS, result.reason
+
+
+def _nodes_of(admin: LiveKubeApi, image: str) -> list[str]:
+    """Where the cart's pods of a build are, in order."""
+    pods = admin.list_objects("Pod", "shop", {"app": "cart"})
+    return sorted(
+        pod["spec"]["nodeName"]
+        for pod in pods
+        if pod["spec"]["containers"][0]["image"] == image and pod["spec"].get("nodeName")
+    )
 
 
 def _is_there(rig: LiveRig, ref: ObjectRef) -> bool:
