@@ -12,12 +12,14 @@ TwinError                    1   something of ours broke
 ├── RegressionFound         10
 ├── ComponentMissing        11
 ├── PromoterActive          12
-└── ApiError                 1   an API server's refusal (its `status` is the HTTP code)
+└── ApiError                 1   a server's refusal (its `status` is the HTTP code)
     ├── Forbidden (403)
     ├── NotFound (404)
     ├── Conflict (409)
     ├── Unprocessable (422)
-    └── TooManyRequests (429)
+    ├── TooManyRequests (429)
+    ├── Unavailable (503)
+    └── TimedOut (504)
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ __all__ = [
     "RegressionFound",
     "RejectedByRehearsal",
     "RolledBack",
+    "TimedOut",
     "TooManyRequests",
     "TwinError",
+    "Unavailable",
     "Unprocessable",
 ]
 
@@ -126,7 +130,7 @@ class PromoterActive(TwinError):
 
 
 class ApiError(TwinError):
-    """A Kubernetes API server refused. `status` is its HTTP code."""
+    """A server refused: Kubernetes' API, or what lies beyond it. `status` is the HTTP code, or the like of it."""
 
     status: ClassVar[int] = 500
 
@@ -155,3 +159,15 @@ class TooManyRequests(ApiError):
     """A disruption budget or a rate limit says: not now."""
 
     status: ClassVar[int] = 429
+
+
+class Unavailable(ApiError):
+    """The server cannot be reached, or takes nobody now."""
+
+    status: ClassVar[int] = 503
+
+
+class TimedOut(ApiError):
+    """No answer in time: whether it was carried out is not known."""
+
+    status: ClassVar[int] = 504
