@@ -1,8 +1,8 @@
 """PostgreSQL behind the port OpsApi: who holds what others wait for, and ending that one session.
 
 A session is named by its process and the moment when that process was started. Process numbers are used again, also
-after a restart of the server; both together are not. The server compares both, and everything else that forbids ending a
-session, in the very statement that ends it: between looking and ending there is nothing that a client could be late for.
+after a restart of the server; both together are not. The server compares both, and all else that forbids ending one, in
+the very statement that ends it: between looking and ending there is nothing that a client could be late for.
 
 Each call has a connection of its own, so that a server which was restarted in between is no special case. Nothing waits
 for ever: the server ends a statement after STATEMENT_MAX_S, and one that has fallen silent is cut off after CALL_MAX_S.

@@ -61,7 +61,19 @@ def test_every_command_is_documented_and_speaks_json(path: tuple[str, ...]) -> N
     assert undocumented in ([], ["role"])
 
 
-HEAVY = ("numba", "numpy", "pydantic", "faiss", "simpy", "pandas", "wasmtime", "chaoslib", "yaml", "cryptography")
+HEAVY = (
+    "numba",
+    "numpy",
+    "pydantic",
+    "faiss",
+    "simpy",
+    "pandas",
+    "wasmtime",
+    "chaoslib",
+    "yaml",
+    "cryptography",
+    "psycopg",
+)
 
 
 def test_no_commands_help_imports_anything_heavy() -> None:
