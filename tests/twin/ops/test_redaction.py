@@ -16,7 +16,8 @@ CODE = st.sampled_from(
 )  # fmt: skip
 LITERALS = st.sampled_from(
     ["'geheim'", "'it''s geheim'", "E'geheim'", "E'a\\'geheim'", "'C:\\', 'geheim'", "$$geheim$$",
-     "$x$it's $$ geheim$x$", "U&'geheim'", "'geheim\nmore'", "'a -- geheim'", "'a /* geheim'", "N'geheim'", "''''", "'''geheim'''",
+     "$x$it's $$ geheim$x$", "U&'geheim'", "'geheim\nmore'", "'a -- geheim'", "'a /* geheim'", "N'geheim'", "''''",
+     "'''geheim'''",
      "/* /* 'geheim */ geheim */", "E'\\\\' || 'geheim'"]
 )  # fmt: skip
 
