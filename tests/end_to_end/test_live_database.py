@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.clusters.prometheus import Users
 from tests.twin.promote.rehearsed import keys
 from twin.kube.plant import NoOps
 from twin.ops import Database, PostgresOps
+from twin.ports.plant import OpsApi, Session
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Journal
 from twin.receipt import KeyRole, approve, check, load_signer, new_key, trust_key
@@ -96,6 +97,42 @@ def test_a_session_of_the_same_number_is_left_alone(database_rig: LiveRig, postg
         assert (done.outcome, done.exit_code) == (PromotionOutcome.ROLLED_BACK, 9), done.reason
         assert "no such session" in done.reason
         assert queue.holds()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_cut_short_at_the_call_itself_it_is_finished(database_rig: LiveRig, postgres: Postgres, ended: bool) -> None:
+    """Right before the session was ended, or right after, when no mark tells of it yet."""
+    rig = database_rig
+    with waiting(postgres, 1) as queue:
+        receipt = rig.receipt(ending(seen(postgres)))
+        approved(rig, receipt)
+        rig.ops = _Killed(rig.ops, after=ended)
+        with pytest.raises(_Kill):
+            rig.service().promote(receipt)
+        assert queue.holds() is not ended
+        rig.ops = ops_as(postgres, PROMOTES, writes=True)
+        (done,) = rig.service().recover()
+        assert (done.outcome, done.exit_code) == (PromotionOutcome.DONE, 0), done.reason
+        assert freed(queue)
+
+
+class _Kill(BaseException):
+    """Ends a run as kill -9 would: nothing that it would still have done is done."""
+
+
+class _Killed:
+    def __init__(self, ops: OpsApi, *, after: bool) -> None:
+        self._ops, self._after = ops, after
+
+    def sessions(self, service: ServiceId) -> Sequence[Session]:
+        return self._ops.sessions(service)
+
+    def call(self, operation: str, arguments: Mapping[str, Any], *, dry_run: bool = False) -> Mapping[str, Any]:
+        if dry_run:
+            return self._ops.call(operation, arguments, dry_run=True)
+        if self._after:
+            self._ops.call(operation, arguments)
+        raise _Kill
 
 
 @pytest.mark.parametrize("trouble", ["down", "observer", "not in the file"])
