@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -161,7 +161,7 @@ class PostgresOps:
         parameters, cut = self._parameters[service], threading.Event()
         failure: TwinError
         try:
-            with psycopg.connect(**parameters, autocommit=True) as connection, _cut_off(connection, cut):
+            with closing(psycopg.connect(**parameters, autocommit=True)) as connection, _cut_off(connection, cut):
                 connection.execute(_SETTINGS.encode(), {"statement_ms": f"{STATEMENT_MAX_S * 1000}"})
                 return work(connection)
         except (psycopg.Error, OSError, UnicodeError) as error:

@@ -125,6 +125,8 @@ DEEP, NAN, LIST = "[" * 100_000, '{"payload": NaN}', "[1]"
         (["promote", "object.json", "--prod", "missing.world"], 2),
         (["promote", "object.json", "--prod", "kube:prod"], 2),
         (["promote", "object.json", "--prod", "missing.world", "--approval", "deep.json"], 8),
+        (["promote", "object.json", "--prod", "missing.world", "--ops", "missing.yaml"], 2),
+        (["observe", "--prod", "kube:prod", "--prometheus", "http://127.0.0.1:9", "-o", "x", "--ops", "deep.json"], 2),
         (["promotions", "show", "p1"], 2),
         (["promotions", "undo", "p1", "--prod", "missing.world"], 2),
         (["break-glass", "deep.json", "--prod", "missing.world", "--name", "agent", "--reason", "x"], 5),

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twin.ops import Database, PostgresOps, read_databases
-from twin.ops.postgres import _behind
+from twin.ops.postgres import _behind, _refusal
 from twin.spec.errors import BadInput, ComponentMissing
 from twin.spec.ids import ServiceId
 
@@ -163,6 +164,13 @@ def test_without_its_library_the_way_to_get_it_is_told(monkeypatch: pytest.Monke
     with pytest.raises(ComponentMissing) as caught:
         PostgresOps([database], beyond=_Nobody(), writes=True)
     assert "pip install 'psycopg[binary]" in caught.value.next_step
+
+
+@pytest.mark.parametrize("text", [f"server says {SECRET}", f"x {DSN} y", f"password={SECRET}", f"\n{SECRET}\t"])
+def test_what_a_server_says_is_told_without_the_secret(text: str) -> None:
+    """Servers and libraries are not known to repeat one; that is their word, and not ours."""
+    error = _refusal(psycopg.OperationalError(text), "cannot", {"password": SECRET}, silent=False)
+    assert SECRET not in "".join(traceback.format_exception(error)) + repr(error.args)
 
 
 class _Nobody:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -278,7 +278,7 @@ def test_a_server_that_never_says_a_word_is_not_waited_for(postgres: Postgres, m
 
 @pytest.mark.parametrize("word", [b"set_config", b"pg_blocking_pids"])
 def test_a_server_that_falls_silent_is_cut_off(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, word: bytes
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, word: bytes
 ) -> None:
     monkeypatch.setattr(adapter, "CALL_MAX_S", 1.0)
     with falling_silent(postgres, word) as port:
@@ -287,6 +287,7 @@ def test_a_server_that_falls_silent_is_cut_off(
         with pytest.raises(TimedOut, match="has not answered for 1 s"):
             ops.sessions(DB)
         assert time.monotonic() - began_s < 10.0
+    assert caplog.records == []  # The library would speak of it on standard error as well.
 
 
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(
@@ -355,14 +356,7 @@ def test_no_error_repeats_a_secret(postgres: Postgres, make: Callable[[Postgres]
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value.args)
     assert secret not in told
     assert dsn not in told
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
     assert caught.value.why
     assert caught.value.next_step
-    for error in _chain(caught.value):
-        assert secret not in f"{error} {error!r} {error.args}"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    following: BaseException | None = error
-    while following is not None:
-        yield following
-        following = following.__cause__ or following.__context__
