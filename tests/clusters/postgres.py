@@ -251,16 +251,22 @@ def deaf_port() -> Iterator[int]:
 
 
 @contextmanager
-def falling_silent(server: Postgres, word: bytes) -> Iterator[int]:
-    """A way to the server on which nothing is passed on any more once a client has said `word`. Yields its port."""
-    over = threading.Event()
+def falling_silent(server: Postgres, word: bytes, *, delivered: bool = False, times: int = 1000) -> Iterator[int]:
+    """A way to the server on which nothing is passed on any more once a client has said `word`, the first `times` that
+    one says it. Yields its port. `delivered`: the server hears it, and its answer is lost."""
+    over, left = threading.Event(), [times]
 
     def carry(client: socket.socket) -> None:
+        cut = threading.Event()
         with client, socket.create_connection(("127.0.0.1", server.port)) as upstream:
-            threading.Thread(target=_answers, args=(upstream, client), daemon=True).start()
+            threading.Thread(target=_answers, args=(upstream, client, cut), daemon=True).start()
             with suppress(OSError):
                 while data := client.recv(65536):
-                    if word in data:
+                    if word in data and left[0]:
+                        left[0] -= 1
+                        cut.set()
+                        if delivered:
+                            upstream.sendall(data)
                         over.wait(60.0)
                         return
                     upstream.sendall(data)
@@ -279,7 +285,8 @@ def falling_silent(server: Postgres, word: bytes) -> Iterator[int]:
             over.set()
 
 
-def _answers(upstream: socket.socket, client: socket.socket) -> None:
+def _answers(upstream: socket.socket, client: socket.socket, cut: threading.Event) -> None:
     with suppress(OSError):
         while data := upstream.recv(65536):
-            client.sendall(data)
+            if not cut.is_set():
+                client.sendall(data)

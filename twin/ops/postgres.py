@@ -150,9 +150,23 @@ class PostgresOps:
                 what, "sessions are called by process and start, as 4711-1764245333123456",
                 "list its sessions again",
             )  # fmt: skip
-        key = {"pid": int(named[1]), "started": int(named[2])}
-        self._run(service, what, lambda connection: _end(connection, key, what, dry_run=dry_run))
+        key, asked = {"pid": int(named[1]), "started": int(named[2])}, threading.Event()
+        try:
+            self._run(service, what, lambda connection: _end(connection, key, what, dry_run=dry_run, asked=asked))
+        except (TimedOut, Unavailable):  # An answer that was lost says nothing: look what is there.
+            if dry_run or not (asked.is_set() and self._is_gone(service, key, what)):
+                raise
         return {}
+
+    def _is_gone(self, service: ServiceId, key: Mapping[str, int], what: str) -> bool:
+        """Whether a session is known to be there no more."""
+        try:
+            self._run(service, what, lambda connection: _end(connection, key, what, dry_run=True))
+        except NotFound:
+            return True
+        except ApiError:
+            return False
+        return False
 
     def _run(self, service: ServiceId, what: str, work: Callable[[Connection], T]) -> T:
         """Something on a connection of its own. Raises what `work` raises, and ApiError for what the server does."""
@@ -169,7 +183,12 @@ class PostgresOps:
         raise failure  # Outside: else the library's error, which may quote a secret, would hang on to it.
 
 
-def _end(connection: Connection, key: Mapping[str, int], what: str, *, dry_run: bool) -> None:
+def _end(
+    connection: Connection, key: Mapping[str, int], what: str, *, dry_run: bool, asked: threading.Event | None = None
+) -> None:
+    """`asked` is set once the server may have been asked, whatever it answers."""
+    if asked is not None:
+        asked.set()
     row = connection.execute(_END.encode(), {**key, "end": not dry_run}).fetchone()
     assert row is not None
     _refuse(_Finding(row[0]), what)

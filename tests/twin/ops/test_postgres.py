@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -290,6 +292,33 @@ def test_a_server_that_falls_silent_is_cut_off(
     assert caplog.records == []  # The library would speak of it on standard error as well.
 
 
+@pytest.mark.parametrize("delivered", [True, False])
+def test_an_answer_that_is_lost_says_nothing_and_what_is_there_does(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, delivered: bool
+) -> None:
+    monkeypatch.setattr(adapter, "CALL_MAX_S", 1.0)
+    with (
+        waiting(postgres, 1) as queue,
+        falling_silent(postgres, b"pg_terminate_backend", delivered=delivered, times=1) as port,
+    ):
+        ops = ops_at(postgres.dsn(PROMOTES).replace(f":{postgres.port}/", f":{port}/"))
+        session = id_of(postgres, queue.holder_pid)
+        if delivered:
+            assert end(ops, session) == {}
+        else:
+            with pytest.raises(TimedOut):
+                end(ops, session)
+        assert queue.holds() is not delivered
+
+
+def test_a_lost_answer_that_nobody_can_look_after_is_told(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "CALL_MAX_S", 1.0)
+    with waiting(postgres, 1) as queue, falling_silent(postgres, b"pg_terminate_backend", delivered=True) as port:
+        ops = ops_at(postgres.dsn(PROMOTES).replace(f":{postgres.port}/", f":{port}/"))
+        with pytest.raises(TimedOut):
+            end(ops, id_of(postgres, queue.holder_pid))
+
+
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,10 +329,17 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(
 
 
 def test_a_session_that_does_not_end_in_time_is_told_so(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process stands still, and hears of it only later."""
     monkeypatch.setattr(adapter, "ENDING_MAX_S", 0.3)
-    monkeypatch.setattr(adapter, "_STILL_THERE", "SELECT 1 WHERE %(pid)s + %(started)s > 0")
-    with waiting(postgres, 1) as queue, pytest.raises(TimedOut, match="told to end"):
-        end(ops_as(postgres, PROMOTES), id_of(postgres, queue.holder_pid))
+    with waiting(postgres, 1) as queue:
+        session = id_of(postgres, queue.holder_pid)
+        os.kill(queue.holder_pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimedOut, match="told to end"):
+                end(ops_as(postgres, PROMOTES), session)
+        finally:
+            os.kill(queue.holder_pid, signal.SIGCONT)
+        assert not queue.holds()
 
 
 def test_we_look_with_bounds_and_cannot_write(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
