@@ -342,6 +342,20 @@ def test_a_session_that_does_not_end_in_time_is_told_so(postgres: Postgres, monk
         assert not queue.holds()
 
 
+def test_nobodys_look_alike_functions_are_called(postgres: Postgres) -> None:
+    with waiting(postgres, 1) as queue, postgres.connect(SUPERUSER, autocommit=True) as admin:
+        admin.execute("CREATE SCHEMA odd")
+        admin.execute("CREATE FUNCTION odd.pg_blocking_pids(int) RETURNS int[] LANGUAGE sql AS $$SELECT '{}'::int[]$$")
+        admin.execute("GRANT USAGE ON SCHEMA odd TO gate")
+        admin.execute("ALTER ROLE gate SET search_path = odd, pg_catalog")
+        try:
+            (session,) = ops_as(postgres, GATE).sessions(DB)
+            assert session.id == id_of(postgres, queue.holder_pid)
+        finally:
+            admin.execute("ALTER ROLE gate RESET search_path")
+            admin.execute("DROP SCHEMA odd CASCADE")
+
+
 def test_we_look_with_bounds_and_cannot_write(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even as a superuser: the connection itself is read-only."""
     monkeypatch.setattr(adapter, "_SESSIONS", "CREATE TABLE mine (id int)")
