@@ -173,6 +173,11 @@ def test_what_a_server_says_is_told_without_the_secret(text: str) -> None:
     assert SECRET not in "".join(traceback.format_exception(error)) + repr(error.args)
 
 
+def test_nor_with_another_connections() -> None:
+    for text in (f"x {DSN} y", f"password={SECRET}"):
+        assert SECRET not in str(_refusal(psycopg.OperationalError(text), "cannot", {}, silent=False))
+
+
 class _Nobody:
     def sessions(self, service: ServiceId) -> tuple[()]:
         return ()
