@@ -40,25 +40,35 @@ def redact_sql(statement: str, *, length_max: int) -> str:
     """A statement on one line without its literals and comments, cut to `length_max` characters.
 
     PostgreSQL's lexis: quotes are doubled or, by setting and prefix, escaped by a backslash; comments nest. Where
-    backslash or nesting leave open where a literal ends, the rest is hidden.
+    backslash, nesting or dollars leave open where a literal begins or ends, the rest is hidden.
     """
     parts: list[str] = []
     for token in _TOKEN.finditer(statement):
         kind, text = token.lastgroup or "", token.group()
-        if kind == "comment":
-            if "/*" in text[2:]:
-                parts.append(f" {HIDDEN}")
-                break
-            parts.append(" ")
-        elif kind in ("text", "dollar", "number"):
-            parts.append("?")
-            if kind == "text" and "\\" in text:
-                parts.append(f" {HIDDEN}")
-                break
-        elif kind == "name" and (not text.endswith('"') or len(text) < 2):
-            parts.append(HIDDEN)
+        parts.append(_shown(kind, text))
+        if _is_open(kind, text):
+            parts.append(f" {HIDDEN}")
             break
-        else:
-            parts.append(text)
     line = " ".join("".join(char if char.isprintable() else " " for char in "".join(parts)).split())
     return line if len(line) <= length_max else line[: length_max - 1] + "…"
+
+
+def _shown(kind: str, text: str) -> str:
+    if kind in ("text", "dollar", "number"):
+        return "?"
+    return " " if kind == "comment" or _is_open(kind, text) else text
+
+
+def _is_open(kind: str, text: str) -> bool:
+    """Whether nobody can tell for certain where this ends."""
+    match kind:
+        case "comment":
+            return "/*" in text[2:]
+        case "text":
+            return "\\" in text
+        case "word":
+            return text.count("$") > 1  # A name, or one that a literal sticks to.
+        case "name":
+            return not text.endswith('"') or len(text) < 2
+        case _:
+            return False
