@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.clusters.control_plane import ControlPlane, control_plane
+from tests.clusters.postgres import Postgres, postgres_server
 from tests.clusters.shadow import shadow_pool
 from tests.real import require_tool
 from twin.kube.pool import ShadowPool
@@ -36,6 +37,13 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlan
     programs = require_tool("control-plane")
     with control_plane(programs, tmp_path_factory.mktemp("control-plane")) as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One real PostgreSQL for all tests of a process that want it, with a shop's database; up in some two seconds."""
+    with postgres_server(require_tool("postgres")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ HOW_TO_GET = {
     "kind-node": "bash deploy/test-clusters/kind/build.sh   (needs Go and root; five minutes more, once)",
     "dockerd": "sh deploy/tools/install-debian.sh",
     "prometheus": "sh deploy/tools/install-debian.sh",
+    "postgres": "sh deploy/tools/install-debian.sh",
 }
 CONTROL_PLANE = HERE.parent / "test-clusters" / "control-plane"
 CONTROL_PLANE_PARTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok")
@@ -70,6 +71,10 @@ def find(tool: str) -> Path | None:
             check=False, timeout=30, env={**os.environ, "TWIN_TOOLS": str(tools_folder())},
         )  # fmt: skip
         return Path(asked.stdout.strip()) if asked.returncode == 0 else None
+    if tool == "postgres":  # Debian keeps servers of several versions, none of them on the PATH.
+        servers = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+        newest = max(servers, key=lambda path: float(path.parents[1].name), default=None)
+        return newest or (Path(found) if (found := shutil.which(tool)) else None)
     if tool != "opa":
         found = shutil.which(tool)
         return Path(found) if found else None

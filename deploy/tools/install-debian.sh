@@ -1,9 +1,10 @@
 #!/bin/sh
 # Install what PyPI does not carry and Debian does: Chromium and its driver, for the tests that open a report; Docker,
-# containerd and debootstrap, for kind; Prometheus. Only what is missing; as root, or by sudo.
+# containerd and debootstrap, for kind; Prometheus; PostgreSQL. Only what is missing; as root, or by sudo.
 set -eu
 
 PATH=$PATH:/usr/sbin:/sbin
+for folder in /usr/lib/postgresql/*/bin; do PATH=$PATH:$folder; done
 missing=
 while read -r program package; do
     command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
@@ -16,6 +17,7 @@ runc runc
 debootstrap debootstrap
 iptables iptables
 prometheus prometheus
+postgres postgresql
 P
 if [ -z "$missing" ]; then
     echo "install-debian: nothing is missing"

@@ -6,7 +6,7 @@ API server and Prometheus are real; pods are KWOK's, and the fate of users is a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from twin.gate.receipts import approvals_needed
 from twin.kube import LiveKubeApi, connect
 from twin.kube.plant import LivePlant, NoOps, WallClock
 from twin.kube.prometheus import PrometheusTelemetry, read_queries
+from twin.ports.plant import OpsApi
 from twin.promote.journal import Journal
 from twin.promote.lease import LEASE
 from twin.promote.promoter import PromotionService
@@ -86,13 +87,16 @@ class LiveRig:
     admin: LiveKubeApi
     kubeconfig: Path | None = None  # of the promoter, if it does not speak to the server directly
     guard: MemoryWriteGuard = field(default_factory=lambda: MemoryWriteGuard(terminations_max=100))
+    ops: OpsApi = field(default_factory=NoOps)  # what the promoter reaches beyond Kubernetes
+    approvals: tuple[Mapping[str, Any], ...] = ()
 
     def plant(self, user: str) -> LivePlant:
         kubeconfig = self.kubeconfig if user == PROMOTER and self.kubeconfig else self.plane.kubeconfig(user)
-        return plant_at(kubeconfig, self.url)
+        return plant_at(kubeconfig, self.url, self.ops if user == PROMOTER else None)
 
     def service(self, *, home: str = "home") -> PromotionService:
-        return service_on(self.plant(PROMOTER), self.folder / f"{home}.sqlite", keys().trusted, self.guard)
+        journal = self.folder / f"{home}.sqlite"
+        return service_on(self.plant(PROMOTER), journal, keys().trusted, self.guard, self.approvals)
 
     def receipt(
         self, change: Change = UNDO, *, prediction: Prediction = WELL, signer: CryptoSigner | None = None, **fields: Any
@@ -115,13 +119,22 @@ class LiveRig:
         return get_field(self.admin.get(CART), IMAGE)
 
 
-def plant_at(kubeconfig: Path, url: str) -> LivePlant:
+def plant_at(kubeconfig: Path, url: str, ops: OpsApi | None = None) -> LivePlant:
     """Production as a writer sees it. `url`: of its Prometheus."""
-    return LivePlant(connect(kubeconfig=kubeconfig, patience_s=WRITERS_PATIENCE_S), telemetry_of(url), ops=NoOps())
+    kube = connect(kubeconfig=kubeconfig, patience_s=WRITERS_PATIENCE_S)
+    return LivePlant(kube, telemetry_of(url), ops=ops or NoOps())
 
 
-def service_on(plant: LivePlant, journal: Path, trusted: TrustedKeys, guard: MemoryWriteGuard) -> PromotionService:
-    return PromotionService(plant=plant, journal=Journal(journal), policy=policy(), trusted=trusted, guard=guard)
+def service_on(
+    plant: LivePlant,
+    journal: Path,
+    trusted: TrustedKeys,
+    guard: MemoryWriteGuard,
+    approvals: Sequence[Mapping[str, Any]] = (),
+) -> PromotionService:
+    return PromotionService(
+        plant=plant, journal=Journal(journal), policy=policy(), trusted=trusted, guard=guard, approvals=approvals
+    )
 
 
 def open_production(plane: ControlPlane) -> LiveKubeApi:

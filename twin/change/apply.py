@@ -21,6 +21,7 @@ from twin.spec.plan import ObjectRef, OpsStep, PatchStep, PlanStep
 __all__ = [
     "Undo",
     "apply_step",
+    "ends_its_target",
     "is_applied",
     "prepare_undo",
     "undo_from_json",
@@ -142,6 +143,12 @@ def is_applied(plant: Plant, step: PlanStep) -> bool:
         return False
     obj = plant.kube.get(step.ref)
     return all(get_field(obj, path) == value for path, value in step.fields.items())
+
+
+def ends_its_target(step: PlanStep) -> bool:
+    """Whether what it acts on is gone once it was carried out. That nothing is found any more is what it wanted then,
+    for whoever knows that it was begun."""
+    return isinstance(step, OpsStep) and step.operation == "terminate_session"
 
 
 def undo_step(plant: Plant, undo: Undo, *, manager: str = "twin") -> tuple[FieldPath, ...]:

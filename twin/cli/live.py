@@ -14,7 +14,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def live_options(command: F) -> F:
-    """--prometheus and --queries, as the arguments `prometheus` and `queries`."""
+    """--prometheus, --queries and --ops, as the arguments `prometheus`, `queries` and `ops`."""
+    command = click.option(
+        "--ops", type=click.Path(path_type=Path), help="Which services of a live production are databases."
+    )(command)
     command = click.option(
         "--queries", type=click.Path(path_type=Path), help="Which series say what, where production is live."
     )(command)

@@ -17,7 +17,7 @@ from twin.spec.errors import BadInput
 
 if TYPE_CHECKING:
     from twin.fleet.world import World
-    from twin.ports.plant import Plant
+    from twin.ports.plant import OpsApi, Plant
     from twin.spec.change import Change
     from twin.spec.plan import Plan
 
@@ -51,23 +51,29 @@ class Target:
     where: str
 
 
-def read_target(target: str, *, prometheus: str | None = None, queries: Path | None = None) -> Plant:
+def read_target(
+    target: str, *, prometheus: str | None = None, queries: Path | None = None, ops: Path | None = None
+) -> Plant:
     """A production to look at. Raises BadInput, ComponentMissing, ApiError."""
     if target.startswith(LIVE):
-        return _live(target, prometheus, queries)
+        return _live(target, prometheus, queries, ops, writes=False)
+    _refuse_databases(target, ops)
     from twin.fleet.plant import plant_of
 
     return plant_of(open_world(target), name=Path(target).stem)
 
 
 @contextmanager
-def write_target(target: str, *, prometheus: str | None = None, queries: Path | None = None) -> Iterator[Target]:
+def write_target(
+    target: str, *, prometheus: str | None = None, queries: Path | None = None, ops: Path | None = None
+) -> Iterator[Target]:
     """A production to write to. A World's file is locked and saved at each checkpoint; on a live cluster writes are
     durable by themselves, and its lease keeps others out. Raises as `read_target`, PromoterActive."""
     if target.startswith(LIVE):
-        plant = _live(target, prometheus, queries, patience_s=WRITERS_PATIENCE_S)
+        plant = _live(target, prometheus, queries, ops, writes=True)
         yield Target(plant, lambda: None, plant.name)
         return
+    _refuse_databases(target, ops)
     from twin.fleet.plant import plant_of
 
     with locked_world(target) as world:
@@ -85,10 +91,8 @@ def target_name(target: str) -> str:
     return Path(target).stem
 
 
-def _live(
-    target: str, prometheus: str | None, queries: Path | None, *, patience_s: float = LOOKERS_PATIENCE_S
-) -> Plant:
-    from twin.kube.plant import live_plant
+def _live(target: str, prometheus: str | None, queries: Path | None, ops: Path | None, *, writes: bool) -> Plant:
+    from twin.kube.plant import NoOps, live_plant
     from twin.kube.prometheus import read_queries
 
     if not prometheus:
@@ -96,10 +100,20 @@ def _live(
             f"nothing tells how users of {target} fare", "a live cluster shows its metrics through Prometheus",
             "name it: --prometheus http://HOST:9090, or set PROMETHEUS_URL",
         )  # fmt: skip
-    context = target.removeprefix(LIVE)
+    beyond: OpsApi = NoOps()
+    if ops is not None:
+        from twin.ops import PostgresOps, read_databases
+
+        beyond = PostgresOps(read_databases(ops), beyond=beyond, writes=writes)
     return live_plant(
-        context or None, prometheus, queries=read_queries(queries) if queries else None, patience_s=patience_s
-    )
+        target.removeprefix(LIVE) or None, prometheus, beyond, queries=read_queries(queries) if queries else None,
+        patience_s=WRITERS_PATIENCE_S if writes else LOOKERS_PATIENCE_S,
+    )  # fmt: skip
+
+
+def _refuse_databases(target: str, ops: Path | None) -> None:
+    if ops is not None:
+        raise BadInput(f"cannot use --ops with {target}", "a saved World has databases of its own", "leave --ops out")
 
 
 def open_world(target: str) -> World:

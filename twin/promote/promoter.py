@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from policies import Policy
-from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
+from twin.change.apply import Undo, ends_its_target, undo_from_json, undo_step, undo_to_json
 from twin.change.facts import terminations_a_minute, terminations_by_move
 from twin.change.moves import Apply, Hold, Move, Resume, Watch, make_move, moves_of
 from twin.ports.plant import Plant
@@ -321,12 +321,18 @@ class PromotionService:
         def before_write(undo: Undo) -> None:
             self._write(promotion_id, Kind.INTENT, {**told, "undo": undo_to_json(undo)})
 
+        begun = isinstance(move, Apply) and ends_its_target(plan.steps[move.step]) and self._begun(promotion_id, number)
         if not isinstance(move, Apply):
             self._write(promotion_id, Kind.INTENT, {**told, **_held(move)})
-        make_move(
-            self.plant, plan, move, manager=manager, before_write=before_write,
-            while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number, until_s=until_s),
-        )  # fmt: skip
+        try:
+            make_move(
+                self.plant, plan, move, manager=manager, before_write=before_write,
+                while_waiting=lambda: self._look_for_a_stop(promotion_id, plan, number, until_s=until_s),
+            )  # fmt: skip
+        except NotFound:
+            if not begun:
+                raise
+            self.say("it was ended by the run that was cut short")
         Target(self.plant).set_progress(promotion_id, number + 1)
         if durable:
             self.checkpoint()
@@ -544,6 +550,11 @@ class PromotionService:
                 self.guard.record(kind=kind, scope=scope, ok=ok, now_s=self.plant.clock.now_s())
             except PolicyDenied as error:  # A guard that cannot be written admits nothing either: no harm can come.
                 self.say(str(error))
+
+    def _begun(self, promotion_id: str, number: int) -> bool:
+        """Whether an earlier run meant to make this move, and cannot say whether it did."""
+        entries = self.journal.entries(promotion_id)
+        return any(entry.kind is Kind.INTENT and entry.data["move"] == number for entry in entries)
 
     def _abort_asked(self, promotion_id: str) -> bool:
         return self.journal.says(promotion_id, Kind.ABORT_ASKED)

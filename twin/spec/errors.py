@@ -12,14 +12,15 @@ TwinError                    1   something of ours broke
 ├── RegressionFound         10
 ├── ComponentMissing        11
 ├── PromoterActive          12
-└── ApiError                 1   an API server's refusal (its `status` is the HTTP code)
+└── ApiError                 1   a server's refusal (its `status` is the HTTP code)
     ├── Forbidden (403)
     ├── NotFound (404)
     ├── Conflict (409)
     │   └── Overtaken
     ├── Unprocessable (422)
     ├── TooManyRequests (429)
-    └── Unreachable
+    ├── Unavailable (503)
+    └── Unreachable (504)
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ __all__ = [
     "RolledBack",
     "TooManyRequests",
     "TwinError",
+    "Unavailable",
     "Unprocessable",
     "Unreachable",
 ]
@@ -130,7 +132,7 @@ class PromoterActive(TwinError):
 
 
 class ApiError(TwinError):
-    """A Kubernetes API server refused. `status` is its HTTP code."""
+    """A server refused: Kubernetes' API, or what lies beyond it. `status` is the HTTP code, or the like of it."""
 
     status: ClassVar[int] = 500
 
@@ -166,5 +168,13 @@ class TooManyRequests(ApiError):
     status: ClassVar[int] = 429
 
 
+class Unavailable(ApiError):
+    """The server cannot be reached, or takes nobody now."""
+
+    status: ClassVar[int] = 503
+
+
 class Unreachable(ApiError):
     """Nobody answered in time. A write that was sent may or may not have been made."""
+
+    status: ClassVar[int] = 504

@@ -61,7 +61,19 @@ def test_every_command_is_documented_and_speaks_json(path: tuple[str, ...]) -> N
     assert undocumented in ([], ["role"])
 
 
-HEAVY = ("numba", "numpy", "pydantic", "faiss", "simpy", "pandas", "wasmtime", "chaoslib", "yaml", "cryptography")
+HEAVY = (
+    "numba",
+    "numpy",
+    "pydantic",
+    "faiss",
+    "simpy",
+    "pandas",
+    "wasmtime",
+    "chaoslib",
+    "yaml",
+    "cryptography",
+    "psycopg",
+)
 
 
 def test_no_commands_help_imports_anything_heavy() -> None:
@@ -113,6 +125,8 @@ DEEP, NAN, LIST = "[" * 100_000, '{"payload": NaN}', "[1]"
         (["promote", "object.json", "--prod", "missing.world"], 2),
         (["promote", "object.json", "--prod", "kube:prod"], 2),
         (["promote", "object.json", "--prod", "missing.world", "--approval", "deep.json"], 8),
+        (["promote", "object.json", "--prod", "missing.world", "--ops", "missing.yaml"], 2),
+        (["observe", "--prod", "kube:prod", "--prometheus", "http://127.0.0.1:9", "-o", "x", "--ops", "deep.json"], 2),
         (["promotions", "show", "p1"], 2),
         (["promotions", "undo", "p1", "--prod", "missing.world"], 2),
         (["break-glass", "deep.json", "--prod", "missing.world", "--name", "agent", "--reason", "x"], 5),

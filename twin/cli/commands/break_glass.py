@@ -21,7 +21,14 @@ __all__ = ["command"]
 @live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(
-    change_file: Path, prod: str, who: str, reason: str, prometheus: str | None, queries: Path | None, as_json: bool
+    change_file: Path,
+    prod: str,
+    who: str,
+    reason: str,
+    prometheus: str | None,
+    queries: Path | None,
+    ops: Path | None,
+    as_json: bool,
 ) -> None:
     """Apply a change at once, without rehearsal, receipt or canary. Never what a hard safety net forbids."""
     from agent.pager import ConsoleSink, FileSink, Pager
@@ -37,7 +44,7 @@ def command(
     if is_agent(who):
         raise PolicyDenied("break-glass is for humans", f'"{who}" is a program\'s name', "let a human do it")
     change = read_change(change_file)
-    with write_target(prod, prometheus=prometheus, queries=queries) as target:
+    with write_target(prod, prometheus=prometheus, queries=queries, ops=ops) as target:
         service = service_for(target)
         plant = service.plant
         plan = compile_here(change, plant)

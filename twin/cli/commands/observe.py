@@ -18,7 +18,9 @@ __all__ = ["command"]
 @click.option("--window", default="10m", show_default=True, help="How much of the past to look at.")
 @live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def command(prod: str, out: Path, window: str, prometheus: str | None, queries: Path | None, as_json: bool) -> None:
+def command(
+    prod: str, out: Path, window: str, prometheus: str | None, queries: Path | None, ops: Path | None, as_json: bool
+) -> None:
     """Build a twin from production's objects, metrics and traces, and say how well it fits."""
     from twin.cli.targets import read_target
     from twin.fit.beliefs import count_by_source
@@ -28,7 +30,7 @@ def command(prod: str, out: Path, window: str, prometheus: str | None, queries: 
     from twin.spec.files import write_fleet
     from twin.spec.units import parse_duration_s
 
-    plant = read_target(prod, prometheus=prometheus, queries=queries)
+    plant = read_target(prod, prometheus=prometheus, queries=queries, ops=ops)
     window_s = parse_duration_s(window)
     twin = observe(plant, window_s=window_s)
     try:

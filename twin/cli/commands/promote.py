@@ -30,7 +30,7 @@ __all__ = ["command", "service_for", "stopped"]
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def command(
     receipt_file: Path, prod: str, approval: tuple[Path, ...], prometheus: str | None, queries: Path | None,
-    as_json: bool,
+    ops: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Check everything again, then canary, watch, and go on or take it back."""
     from twin.cli.commands.receipt import read_envelope
@@ -40,7 +40,7 @@ def command(
     envelope = read_envelope(receipt_file, ReceiptInvalid, "verify the change again: twin verify")
     approval = approval or _approvals_beside(receipt_file, envelope)
     approvals = [read_envelope(path, ApprovalMissing, "approve it again: twin approve") for path in approval]
-    with write_target(prod, prometheus=prometheus, queries=queries) as target:
+    with write_target(prod, prometheus=prometheus, queries=queries, ops=ops) as target:
         say: Callable[[str], None] = (lambda _: None) if as_json else (lambda text: click.echo(f"  {text}"))
         service = service_for(target, approvals=approvals, say=say)
         try:

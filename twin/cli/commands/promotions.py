@@ -61,13 +61,15 @@ def show(promotion_id: str, as_json: bool) -> None:
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
 @live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def undo(promotion_id: str, prod: str, prometheus: str | None, queries: Path | None, as_json: bool) -> None:
+def undo(
+    promotion_id: str, prod: str, prometheus: str | None, queries: Path | None, ops: Path | None, as_json: bool
+) -> None:
     """Take a promotion back: fields that still hold its values get what was there before.
 
     PROMOTION_ID may be `last`: the newest of this target.
     """
     wanted = _newest(prod) if promotion_id == "last" else promotion_id
-    _take_back(wanted, prod, as_json, abort=False, prometheus=prometheus, queries=queries)
+    _take_back(wanted, prod, as_json, abort=False, prometheus=prometheus, queries=queries, ops=ops)
 
 
 @command.command("abort")
@@ -75,13 +77,22 @@ def undo(promotion_id: str, prod: str, prometheus: str | None, queries: Path | N
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
 @live_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def abort(promotion_id: str, prod: str, prometheus: str | None, queries: Path | None, as_json: bool) -> None:
+def abort(
+    promotion_id: str, prod: str, prometheus: str | None, queries: Path | None, ops: Path | None, as_json: bool
+) -> None:
     """Stop a promotion that is under way, and take it back."""
-    _take_back(promotion_id, prod, as_json, abort=True, prometheus=prometheus, queries=queries)
+    _take_back(promotion_id, prod, as_json, abort=True, prometheus=prometheus, queries=queries, ops=ops)
 
 
 def _take_back(
-    promotion_id: str, prod: str, as_json: bool, *, abort: bool, prometheus: str | None, queries: Path | None
+    promotion_id: str,
+    prod: str,
+    as_json: bool,
+    *,
+    abort: bool,
+    prometheus: str | None,
+    queries: Path | None,
+    ops: Path | None,
 ) -> None:
     from twin.cli.commands.promote import service_for
     from twin.cli.targets import write_target
@@ -89,7 +100,7 @@ def _take_back(
 
     with ExitStack() as lock:
         try:
-            target = lock.enter_context(write_target(prod, prometheus=prometheus, queries=queries))
+            target = lock.enter_context(write_target(prod, prometheus=prometheus, queries=queries, ops=ops))
         except PromoterActive:  # By a World's lock alone somebody is at work: a lease outlives a holder that died.
             if not abort:
                 raise

@@ -53,6 +53,7 @@ def command(
     replications: int,
     prometheus: str | None,
     queries: Path | None,
+    ops: Path | None,
     as_json: bool,
 ) -> None:
     """Rehearse a change inside the incident as the twin reproduces it, paired with doing nothing.
@@ -84,7 +85,7 @@ def command(
     twin = read_fleet(twin_file)
     for fault in faults:  # A hypothesis that nobody can inject must not be left out in silence.
         compile_fault(fault, twin, start_ns=0)
-    plant = read_target(prod, prometheus=prometheus, queries=queries)
+    plant = read_target(prod, prometheus=prometheus, queries=queries, ops=ops)
     compile_here(change, plant)  # A change that cannot be read is exit 2.
     policy = policies.load()
     with progress(quiet=as_json) as bar, _shadow(shadow, prod, plant, twin, bar) as cluster:
