@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from twin.ports.plant import EdgeId, KubeObject, Metric, OperationStats, Plant, TracedEdge
-from twin.spec.errors import BadInput, Inconclusive
+from twin.ports.plant import EdgeId, KubeApi, KubeObject, Metric, OperationStats, Plant, TracedEdge
+from twin.spec.errors import Inconclusive
 from twin.spec.fleet import (
     Autoscaling,
     Belief,
@@ -30,15 +30,15 @@ from twin.spec.fleet import (
     NodePool,
     Probe,
     Resources,
-    RollingUpdate,
     Service,
     Source,
     WorkloadKind,
 )
-from twin.spec.ids import JourneyName, OpId, ServiceId, op_id
+from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
+from twin.spec.importers.scaling import autoscaling_of, disruption_of, rolling_update_of
 from twin.spec.parameters import journey_path, op_path, service_path, station_path
-from twin.spec.pod_counts import pods_kept
 from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
+from twin.spec.selectors import selects
 from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
 
 __all__ = ["WINDOW_S", "observe"]
@@ -84,15 +84,15 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
     until_s = plant.clock.now_s() if until_s is None else until_s
     seen = _look(plant, window_s, until_s)
     routes = _routes(plant)
-    scalers = {_id(o): o for o in plant.kube.list_objects("HorizontalPodAutoscaler")}
-    budgets = {_id(o): o for o in plant.kube.list_objects("PodDisruptionBudget")}
     workloads = [o for kind in WorkloadKind for o in plant.kube.list_objects(kind.value)]
     by_id = {_id(o): o for o in workloads}
+    scaling, budgets = _autoscaling(plant.kube), _disruption(plant.kube, workloads)
     beliefs: dict[str, Belief] = {}
     services = []
     for service in plant.telemetry.services():
         if service in by_id:
-            services.append(_service(by_id[service], scalers.get(service), budgets.get(service), routes, seen, beliefs))
+            declared = scaling.get(service), budgets.get(service)
+            services.append(_service(by_id[service], *declared, routes, seen, beliefs))
     journeys = [_journey(edge.id, routes, seen, beliefs) for edge in seen.edges if edge.id.caller == "user"]
     if not services or not journeys:
         raise Inconclusive(
@@ -169,8 +169,8 @@ def _listed(obj: KubeObject, annotation: str) -> frozenset[str]:
 
 def _service(
     workload: KubeObject,
-    scaler: KubeObject | None,
-    budget: KubeObject | None,
+    autoscaling: Autoscaling | None,
+    disruption: Disruption | None,
     routes: Mapping[tuple[str, str], _Route],
     seen: _Seen,
     beliefs: dict[str, Belief],
@@ -179,7 +179,6 @@ def _service(
     container = workload["spec"]["template"]["spec"]["containers"][0]
     limits = json.loads(workload["metadata"]["annotations"].get(_LIMITS, "{}"))
     beliefs[service_path(service, "start_s")] = Belief(source=Source.PRIOR, spread=START_SPREAD)
-    update = workload["spec"].get("strategy", {}).get("rollingUpdate", {})
     return Service(
         id=service,
         kind=WorkloadKind(workload["kind"]),
@@ -194,12 +193,9 @@ def _service(
         start_s=START_PRIOR_S,
         readiness=_probe(container.get("readinessProbe")),
         liveness=_probe(container.get("livenessProbe")),
-        strategy=RollingUpdate(
-            max_surge_ratio=_share(update.get("maxSurge", "25%")),
-            max_unavailable_ratio=_share(update.get("maxUnavailable", "25%")),
-        ),
-        autoscaling=None if scaler is None else _autoscaling(scaler),
-        disruption=_disruption(budget, int(workload["spec"].get("replicas", 1))),
+        strategy=rolling_update_of(workload["spec"], int(workload["spec"].get("replicas", 1))),
+        autoscaling=autoscaling,
+        disruption=disruption,
         stateful=workload["kind"] == WorkloadKind.STATEFUL_SET,
         owner=workload["metadata"]["annotations"].get("twin.dev/owner", ""),
     )
@@ -344,20 +340,18 @@ def _journey(
 
 
 def _node_pools(plant: Plant) -> tuple[NodePool, ...]:
-    """One pool per node: names are kept, so that a lost node can be found again."""
-    pools = []
+    """One pool for each kind of machine in each zone. Names are kept, so that a lost node can be found again."""
+    pools: dict[tuple[str, float, int], list[NodeName]] = {}
     for node in plant.kube.list_objects("Node"):
-        stem, _, _number = node["metadata"]["name"].rpartition("-")
         room = node["status"]["allocatable"]
-        shape = (
-            stem, node["metadata"]["labels"].get(_ZONE, "zone-a"), parse_cores(room["cpu"]), parse_bytes(room["memory"])
-        )  # fmt: skip
-        pools.append(shape)
-    counted = {shape: pools.count(shape) for shape in dict.fromkeys(pools)}
+        zone = node["metadata"]["labels"].get(_ZONE, "zone-a")
+        alike = (zone, parse_cores(room["cpu"]), parse_bytes(room["memory"]))
+        pools.setdefault(alike, []).append(NodeName(node["metadata"]["name"]))
     return tuple(
-        NodePool(name=name, zone=zone, count=count, cpu_cores=cores, memory_bytes=memory)
-        for (name, zone, cores, memory), count in counted.items()
-    )
+        NodePool(name=f"{zone}.{number}", zone=zone, count=len(nodes), cpu_cores=cores, memory_bytes=memory,
+                 nodes=tuple(nodes))
+        for number, ((zone, cores, memory), nodes) in enumerate(pools.items(), start=1)
+    )  # fmt: skip
 
 
 def _id(obj: KubeObject) -> ServiceId:
@@ -385,22 +379,30 @@ def _probe(declared: Mapping[str, Any] | None) -> Probe | None:
     )
 
 
-def _disruption(budget: KubeObject | None, replicas: int) -> Disruption | None:
-    """What a budget keeps of so many replicas; one that does not say keeps none."""
-    return None if budget is None else Disruption(min_available=pods_kept(budget["spec"], replicas) or 0)
+def _autoscaling(kube: KubeApi) -> dict[ServiceId, Autoscaling]:
+    """By the workload that each scales."""
+    found = {}
+    for scaler in kube.list_objects("HorizontalPodAutoscaler"):
+        name = scaler["spec"]["scaleTargetRef"]["name"]
+        scaling = autoscaling_of(scaler, name)
+        if scaling is not None:
+            found[ServiceId(f"{scaler['metadata']['namespace']}/{name}")] = scaling
+    return found
 
 
-def _autoscaling(scaler: KubeObject) -> Autoscaling:
-    target = scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"]
-    return Autoscaling(
-        min_replicas=int(scaler["spec"]["minReplicas"]),
-        max_replicas=int(scaler["spec"]["maxReplicas"]),
-        cpu_target_ratio=float(target) / 100.0,
-    )
-
-
-def _share(text: str | int) -> float:
-    """A share of maxSurge's form. Raises BadInput for absolute numbers, which this model does not hold."""
-    if isinstance(text, str) and text.endswith("%"):
-        return float(text[:-1]) / 100.0
-    raise BadInput(f"cannot use {text!r}", "the model holds surge and unavailability as percentages", "write 25%")
+def _disruption(kube: KubeApi, workloads: Sequence[KubeObject]) -> dict[ServiceId, Disruption]:
+    """By the workload whose pods each keeps: the first one's, by name, where several do."""
+    found: dict[ServiceId, Disruption] = {}
+    for budget in kube.list_objects("PodDisruptionBudget"):
+        about = [
+            workload
+            for workload in workloads
+            if workload["metadata"]["namespace"] == budget["metadata"]["namespace"]
+            and selects(budget["spec"].get("selector"), workload["spec"]["template"]["metadata"].get("labels") or {})
+        ]
+        for workload in about:
+            replicas = int(workload["spec"].get("replicas", 1))
+            kept = disruption_of(budget, workload["metadata"]["name"], replicas, shared=len(about) > 1)
+            if kept is not None:
+                found.setdefault(_id(workload), kept)
+    return found

@@ -102,7 +102,8 @@ def _workloads(twin: Fleet, ours: KubeApi, plant: Plant, since_s: float) -> Iter
             if replicas:
                 yield Amendment(_scaled_at_s(plant, service.id, since_s), ref, replicas)
             continue
-        scaler = ObjectRef(kind="HorizontalPodAutoscaler", name=service.name, namespace=service.namespace)
+        name = service.autoscaling.name or service.name
+        scaler = ObjectRef(kind="HorizontalPodAutoscaler", name=name, namespace=service.namespace)
         try:
             bounds = _differing(
                 ours.get(scaler), plant.kube.get(scaler), [("spec", "minReplicas"), ("spec", "maxReplicas")]

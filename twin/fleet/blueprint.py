@@ -32,6 +32,8 @@ class Blueprint:
     fleet: Fleet
     network: Network
     service_index: dict[ServiceId, int]
+    autoscaler_index: dict[str, int]  # namespace/name of its object: the service that it scales
+    budget_index: dict[str, int]  # likewise: the service that it is about
     service_entity: I64  # (S,) stable numbers of the names, for draws
     start_ns: I64  # (S,)
     surge_ratio: F64  # (S,)
@@ -119,8 +121,8 @@ def lay_out(fleet: Fleet) -> Blueprint:
     names: list[NodeName] = []
     zone, cpu, memory = [], [], []
     for pool in fleet.node_pools:
-        for i in range(pool.count):
-            names.append(NodeName(f"{pool.name}-{i}"))
+        for name in pool.node_names:
+            names.append(name)
             zone.append(zones.index(pool.zone))
             cpu.append(pool.cpu_cores)
             memory.append(float(pool.memory_bytes))
@@ -139,6 +141,12 @@ def lay_out(fleet: Fleet) -> Blueprint:
         fleet=fleet,
         network=compile_network(fleet),
         service_index={s.id: i for i, s in enumerate(services)},
+        autoscaler_index={
+            f"{s.namespace}/{s.autoscaling.name or s.name}": i for i, s in enumerate(services) if s.autoscaling
+        },
+        budget_index={
+            f"{s.namespace}/{s.disruption.name or s.name}": i for i, s in enumerate(services) if s.disruption
+        },
         service_entity=np.array([entity_of(s.id) for s in services], dtype=np.int64),
         start_ns=np.array([ns(s.start_s) for s in services], dtype=np.int64),
         surge_ratio=np.array([s.strategy.max_surge_ratio for s in services]),

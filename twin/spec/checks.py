@@ -6,8 +6,9 @@ The figures' own ranges are the file format's business; here is what no single f
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from twin.spec.fleet import Fleet, Service
 from twin.spec.ids import OpId, op_id
@@ -37,6 +38,8 @@ def flaws_of(fleet: Fleet) -> Iterator[Flaw]:
         *_twice("services", (service.id for service in fleet.services), "id"),
         *_twice("journeys", (journey.name for journey in fleet.journeys), "name"),
         *_twice("node_pools", (pool.name for pool in fleet.node_pools), "name"),
+        *_objects_twice(fleet.services, "autoscaling"),
+        *_objects_twice(fleet.services, "disruption"),
     ]
     if twice:  # The rest would be consequences: calls to the one that went under another's name.
         yield from twice
@@ -46,6 +49,10 @@ def flaws_of(fleet: Fleet) -> Iterator[Flaw]:
     for index, journey in enumerate(fleet.journeys):
         if journey.target not in ops:
             yield _unknown_op(journey.target, ops, ("journeys", index, "target"))
+    for index, pool in enumerate(fleet.node_pools):
+        if pool.nodes and len(pool.nodes) != pool.count:
+            text = f"{len(pool.nodes)} names for {pool.count} nodes"
+            yield Flaw(("node_pools", index, "nodes"), text, "name each of them, or none")
     yield from _endless_calls(fleet)
     if fleet.beliefs:
         known = {path for path, _ in parameters_of(fleet)}
@@ -60,6 +67,19 @@ def _twice(group: str, names: Iterable[str], key: str) -> Iterator[Flaw]:
     for index, name in enumerate(names):
         if name in seen:
             yield Flaw((group, index, key), f'"{name}" is there twice', "keep one of the two, or rename one")
+        seen.add(name)
+
+
+def _objects_twice(services: Sequence[Service], what: Literal["autoscaling", "disruption"]) -> Iterator[Flaw]:
+    """Autoscalers, or budgets, of several services under one name: they could not be told apart."""
+    seen: set[str] = set()
+    for index, service in enumerate(services):
+        declared = getattr(service, what)
+        if declared is None:
+            continue
+        name = f"{service.namespace}/{declared.name or service.name}"
+        if name in seen:
+            yield Flaw(("services", index, what), f'its object "{name}" is there twice', "give one another name")
         seen.add(name)
 
 

@@ -36,7 +36,7 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
-from twin.spec.ids import JourneyName, OpId, ServiceId
+from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
 
 __all__ = ["AnyStep", "FleetFile", "JourneyFile", "NodePoolFile", "StationFile", "steps_of"]
@@ -182,13 +182,20 @@ class _AutoscalingFile(FileModel):
     min: Count
     max: PositiveCount
     cpu_target: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 0.7
+    name: str = ""
 
     def to_autoscaling(self) -> Autoscaling:
-        return Autoscaling(min_replicas=self.min, max_replicas=self.max, cpu_target_ratio=self.cpu_target)
+        return Autoscaling(
+            min_replicas=self.min, max_replicas=self.max, cpu_target_ratio=self.cpu_target, name=self.name
+        )
 
 
 class _DisruptionFile(FileModel):
     min_available: Count
+    name: str = ""
+
+    def to_disruption(self) -> Disruption:
+        return Disruption(min_available=self.min_available, name=self.name)
 
 
 class _ServiceFile(FileModel):
@@ -230,7 +237,7 @@ class _ServiceFile(FileModel):
             liveness=self.liveness.to_probe() if self.liveness else None,
             strategy=self.strategy.to_strategy(),
             autoscaling=self.autoscaling.to_autoscaling() if self.autoscaling else None,
-            disruption=Disruption(min_available=self.disruption.min_available) if self.disruption else None,
+            disruption=self.disruption.to_disruption() if self.disruption else None,
             stateful=self.stateful,
             owner=self.owner,
         )
@@ -266,9 +273,13 @@ class NodePoolFile(FileModel):
     count: Count
     cpu: Cores = 16.0
     memory: Bytes = 64 * 2**30
+    nodes: list[Name] = Field(default=[])
 
     def to_pool(self) -> NodePool:
-        return NodePool(name=self.name, zone=self.zone, count=self.count, cpu_cores=self.cpu, memory_bytes=self.memory)
+        return NodePool(
+            name=self.name, zone=self.zone, count=self.count, cpu_cores=self.cpu, memory_bytes=self.memory,
+            nodes=tuple(NodeName(name) for name in self.nodes),
+        )  # fmt: skip
 
 
 class _BeliefFile(FileModel):

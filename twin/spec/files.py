@@ -131,6 +131,11 @@ def _fleet_data(fleet: Fleet) -> dict[str, Any]:
     return data
 
 
+def _named(name: str) -> dict[str, Any]:
+    """The name of an object, where it is not its workload's."""
+    return {"name": name} if name else {}
+
+
 def _pool_data(pool: NodePool) -> dict[str, Any]:
     return Flow(
         name=pool.name,
@@ -138,6 +143,7 @@ def _pool_data(pool: NodePool) -> dict[str, Any]:
         count=pool.count,
         cpu=_quantity(cores_text, pool.cpu_cores),
         memory=bytes_text(pool.memory_bytes),
+        **({"nodes": list(pool.nodes)} if pool.nodes else {}),
     )
 
 
@@ -186,10 +192,11 @@ def _service_data(service: Service) -> dict[str, Any]:
     if service.autoscaling is not None:
         scaling = service.autoscaling
         data["autoscaling"] = Flow(
-            min=scaling.min_replicas, max=scaling.max_replicas, cpu_target=_plain_number(scaling.cpu_target_ratio)
-        )
+            min=scaling.min_replicas, max=scaling.max_replicas, cpu_target=_plain_number(scaling.cpu_target_ratio),
+            **_named(scaling.name),
+        )  # fmt: skip
     if service.disruption is not None:
-        data["disruption"] = Flow(min_available=service.disruption.min_available)
+        data["disruption"] = Flow(min_available=service.disruption.min_available, **_named(service.disruption.name))
     if service.stations:
         data["stations"] = {station.name: _station_data(station) for station in service.stations}
     if service.operations:

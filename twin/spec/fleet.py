@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from twin.spec.ids import JourneyName, OpId, ServiceId
+from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Operation, Retry, Station
 
 __all__ = [
@@ -80,16 +80,20 @@ class RollingUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaling:
+    """A HorizontalPodAutoscaler, by CPU. `name`: its object's; empty: the workload's."""
+
     min_replicas: int
     max_replicas: int
     cpu_target_ratio: float = 0.7
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
-    """A PodDisruptionBudget: at least so many pods stay available under voluntary eviction."""
+    """A PodDisruptionBudget: at least so many pods stay available under voluntary eviction. `name` as Autoscaling's."""
 
     min_available: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,11 +161,18 @@ class Journey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePool:
+    """Machines alike. `nodes`: their names, if they do not follow from the pool's (`pool-0`, `pool-1`, …)."""
+
     name: str
     zone: str
     count: int
     cpu_cores: float = 16.0
     memory_bytes: int = 64 * 2**30
+    nodes: tuple[NodeName, ...] = ()
+
+    @property
+    def node_names(self) -> tuple[NodeName, ...]:
+        return self.nodes or tuple(NodeName(f"{self.name}-{number}") for number in range(self.count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

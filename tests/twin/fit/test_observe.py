@@ -5,24 +5,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from chaos.catalogue import compile_fault
 from tests.small_shop import small_shop
+from twin.change.apply import apply_step, is_applied
+from twin.change.compile import compile_change
 from twin.fit.calibration import _errors, calibrate
 from twin.fit.cone import OUTSIDE, cone_of
-from twin.fit.observe import _disruption, observe
+from twin.fit.observe import _autoscaling, _disruption, observe
 from twin.fit.reproduce import reproduce, set_scene
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports import Plant
+from twin.spec.change import Action, Change
 from twin.spec.errors import Inconclusive
 from twin.spec.fault import parse_fault
-from twin.spec.fleet import Fleet, Source
+from twin.spec.fleet import Fleet, NodePool, Source
 from twin.spec.generators import generate
-from twin.spec.ids import OpId, ServiceId
+from twin.spec.ids import NodeName, OpId, ServiceId
 from twin.spec.incident import Incident
 from twin.spec.program import Call, Hold, Step, Work, calls_of
 from twin.spec.signal import SignalKind
@@ -169,13 +173,60 @@ def test_one_process_or_two_reproduce_the_same(world: World, twin: Fleet) -> Non
     assert len(one.suspects) == 3, "what this fleet does not have is left out; none of these stands beside"
 
 
-@pytest.mark.parametrize(
-    ("spec", "kept"),
-    [({"minAvailable": 2}, 2), ({"minAvailable": "50%"}, 3), ({"maxUnavailable": 1}, 4), ({"maxUnavailable": "25%"}, 3),
-     ({"maxUnavailable": 9}, 0), ({}, 0)],
-)  # fmt: skip
-def test_a_budget_keeps_pods_however_it_says_so(spec: dict[str, Any], kept: int) -> None:
-    """Of five replicas; shares are rounded up, as Kubernetes does."""
-    found = _disruption({"spec": spec}, 5)
-    assert found is not None
-    assert found.min_available == kept
+def test_objects_and_machines_keep_the_names_that_they_have_in_production() -> None:
+    """Else a change that names one could not be rehearsed."""
+    fleet = small_shop()
+    services = [
+        dataclasses.replace(
+            service,
+            autoscaling=service.autoscaling and dataclasses.replace(service.autoscaling, name="hpa-7"),
+            disruption=service.disruption and dataclasses.replace(service.disruption, name="cart-pdb"),
+        )
+        for service in fleet.services
+    ]
+    machines = {"zone-a": ("ip-10-0-1-5", "ip-10-0-1-6"), "zone-b": ("ip-10-0-1-7", "worker")}
+    pools = [
+        NodePool(name=zone, zone=zone, count=2, nodes=tuple(NodeName(name) for name in names))
+        for zone, names in machines.items()
+    ]
+    production = World.build(dataclasses.replace(fleet, services=tuple(services), node_pools=tuple(pools)), seed=4)
+    production.run(120 * NS_PER_S)
+    plant = plant_of(production, name="prod")
+    twin = observe(OnlyPorts(plant), window_s=90.0)
+    ours = plant_of(World.build(twin, seed=1), writes=True)
+    for kind, name in (("HorizontalPodAutoscaler", "hpa-7"), ("PodDisruptionBudget", "cart-pdb")):
+        assert [obj["metadata"]["name"] for obj in ours.kube.list_objects(kind)] == [name]
+    assert [obj["metadata"]["name"] for obj in ours.kube.list_objects("Node")] == [
+        obj["metadata"]["name"] for obj in plant.kube.list_objects("Node")
+    ]
+    for action in (
+        Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 12.0}),
+        Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 1.0}),
+        Action(kind="cordon", target="worker"),
+    ):
+        change = Change(actions=(action,), reason="r", requester="ana")
+        for step in compile_change(change, plant.kube, at_s=0.0).steps:
+            apply_step(ours, step)
+            assert is_applied(ours, step)
+
+
+def test_a_budget_of_several_workloads_keeps_pods_of_each() -> None:
+    plant = plant_of(World.build(small_shop(), seed=1))
+    [mine] = plant.kube.list_objects("PodDisruptionBudget")
+    shared = {**mine, "spec": {"maxUnavailable": 1, "selector": {}}}
+    kube = Mock(wraps=plant.kube)
+    kube.list_objects.side_effect = lambda kind: [shared] if kind == "PodDisruptionBudget" else []
+    workloads = [obj for kind in ("Deployment", "StatefulSet") for obj in plant.kube.list_objects(kind)]
+    kept = _disruption(kube, workloads)
+    assert {service: (one.min_available, one.name) for service, one in kept.items()} == {
+        f"shop/{obj['metadata']['name']}": (obj["spec"]["replicas"] - 1, "") for obj in workloads
+    }
+
+
+def test_an_autoscaler_that_makes_no_sense_is_none() -> None:
+    plant = plant_of(World.build(small_shop(), seed=1))
+    [mine] = plant.kube.list_objects("HorizontalPodAutoscaler")
+    kube = Mock()
+    for spec, found in (({"metrics": []}, True), ({"minReplicas": 9}, False), ({"maxReplicas": None}, False)):
+        kube.list_objects.return_value = [{**mine, "spec": {**mine["spec"], **spec}}]
+        assert bool(_autoscaling(kube)) is found

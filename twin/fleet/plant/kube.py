@@ -48,15 +48,9 @@ class WorldKubeApi:
             case "Service":
                 return objects.service_object(world, self._service(ref))
             case "HorizontalPodAutoscaler":
-                index = self._service(ref)
-                if world.fleet.services[index].autoscaling is None:
-                    not_found(ref)
-                return objects.autoscaler_object(world, index)
+                return objects.autoscaler_object(world, self._row(ref, world.blueprint.autoscaler_index))
             case "PodDisruptionBudget":
-                index = self._service(ref)
-                if world.fleet.services[index].disruption is None:
-                    not_found(ref)
-                return objects.budget_object(world, index)
+                return objects.budget_object(world, self._row(ref, world.blueprint.budget_index))
             case "Node":
                 return objects.node_object(world, self._node(ref))
             case "Pod":
@@ -233,7 +227,7 @@ class WorldKubeApi:
         state.edge_version[edges] = state.new_version()
 
     def _patch_autoscaler(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
-        state, index = self._world.state, self._service(ref)
+        state, index = self._world.state, self._row(ref, self._world.blueprint.autoscaler_index)
         least, most = int(state.autoscale_min[index]), int(state.autoscale_max[index])
         for path, value in fields.items():
             if not isinstance(value, int) or value < 1:
@@ -251,7 +245,7 @@ class WorldKubeApi:
         state.service_version[index] = state.new_version()
 
     def _patch_budget(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
-        state, index = self._world.state, self._service(ref)
+        state, index = self._world.state, self._row(ref, self._world.blueprint.budget_index)
         for path, value in fields.items():
             if path != ("spec", "minAvailable"):
                 unprocessable(ref, path, "a World does not have this field")
@@ -300,6 +294,10 @@ class WorldKubeApi:
 
     def _service(self, ref: ObjectRef) -> int:
         index = self._world.blueprint.service_index.get(ServiceId(f"{ref.namespace}/{ref.name}"))
+        return not_found(ref) if index is None else index
+
+    def _row(self, ref: ObjectRef, rows: Mapping[str, int]) -> int:
+        index = rows.get(f"{ref.namespace}/{ref.name}")
         return not_found(ref) if index is None else index
 
     def _node(self, ref: ObjectRef) -> int:

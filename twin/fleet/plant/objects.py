@@ -216,7 +216,11 @@ def autoscaler_object(world: World, index: int) -> KubeObject:
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": _metadata(
-            world, "HorizontalPodAutoscaler", service.namespace, service.name, int(state.service_version[index])
+            world,
+            "HorizontalPodAutoscaler",
+            service.namespace,
+            (service.autoscaling and service.autoscaling.name) or service.name,
+            int(state.service_version[index]),
         ),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": service.kind.value, "name": service.name},
@@ -243,7 +247,11 @@ def budget_object(world: World, index: int) -> KubeObject:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": _metadata(
-            world, "PodDisruptionBudget", service.namespace, service.name, int(world.state.budget_version[index])
+            world,
+            "PodDisruptionBudget",
+            service.namespace,
+            (service.disruption and service.disruption.name) or service.name,
+            int(world.state.budget_version[index]),
         ),
         "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": service.name}}},
         "status": {"currentHealthy": ready, "desiredHealthy": least, "disruptionsAllowed": max(ready - least, 0)},

@@ -32,7 +32,8 @@ from twin.spec.importers.priors import (
     Role,
     looks_like_front_end,
 )
-from twin.spec.importers.workloads import Mention, Workload, autoscaling_of, disruption_of, selects, workload_of
+from twin.spec.importers.scaling import autoscaling_of, disruption_of
+from twin.spec.importers.workloads import Mention, Workload, selects, workload_of
 from twin.spec.parameters import journey_path, op_path, parameters_of, service_path, station_path
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
 from twin.spec.units import parse_bytes, parse_cores
@@ -192,7 +193,7 @@ class _Graph:
         for manifest in self.by_kind.get("HorizontalPodAutoscaler", ()):
             reference = as_map(as_map(manifest.data.get("spec")).get("scaleTargetRef"))
             workload = self.workloads.get(ServiceId(f"{manifest.namespace}/{as_text(reference.get('name'))}"))
-            scaling = autoscaling_of(manifest)
+            scaling = autoscaling_of(manifest.data, as_text(reference.get("name")))
             if workload is None or scaling is None:
                 what = "scales nothing among the files" if workload is None else "has bounds that make no sense"
                 text = f'HorizontalPodAutoscaler "{manifest.id}" {what}'
@@ -209,7 +210,9 @@ class _Graph:
                 if workload.manifest.namespace == manifest.namespace and selects(selector, workload.labels)
             ]
             for workload in guarded:
-                workload.disruption = disruption_of(manifest, workload.replicas or 1)
+                workload.disruption = disruption_of(
+                    manifest.data, workload.manifest.name, workload.replicas or 1, shared=len(guarded) > 1
+                )
             if not guarded:
                 text = f'PodDisruptionBudget "{manifest.id}" guards nothing among the files'
                 self.notes.append(manifest.note(Severity.WARNING, NoteKind.DANGLING, text, "spec"))

@@ -14,11 +14,12 @@ from twin.spec.importers.addresses import Address, find_addresses
 from twin.spec.importers.manifests import Manifest, as_list, as_map, as_text
 from twin.spec.importers.notes import Note, NoteKind, Severity
 from twin.spec.importers.priors import Role, role_of
-from twin.spec.pod_counts import count_or_share, pods_kept, whole_count
+from twin.spec.importers.scaling import rolling_update_of
+from twin.spec.pod_counts import whole_count
 from twin.spec.units import parse_bytes, parse_cores
 from twin.spec.yaml_reader import KeyPath
 
-__all__ = ["Mention", "Workload", "autoscaling_of", "disruption_of", "selects", "workload_of"]
+__all__ = ["Mention", "Workload", "selects", "workload_of"]
 
 _POD: Final = ("spec", "template", "spec")
 _REFERENCE: Final = re.compile(r"\$[({]([A-Za-z_][A-Za-z0-9_]*)[)}]")
@@ -96,7 +97,7 @@ def workload_of(manifest: Manifest, config_maps: Mapping[str, Manifest], notes: 
         has_memory_request=has_memory,
         readiness=_probe(main.get("readinessProbe")),
         liveness=_probe(main.get("livenessProbe")),
-        strategy=_strategy(spec, replicas),
+        strategy=rolling_update_of(spec, replicas),
         max_connections=_max_connections(environment.values, environment.commands),
         mentions=list(environment.mentions(probe_path)),
     )
@@ -106,28 +107,6 @@ def selects(selector: Any, labels: Mapping[str, str]) -> bool:
     """Whether a Service's or a budget's selector picks pods with these labels. An empty one picks none."""
     wanted = _texts(as_map(selector).get("matchLabels") if "matchLabels" in as_map(selector) else selector)
     return bool(wanted) and all(labels.get(key) == value for key, value in wanted.items())
-
-
-def autoscaling_of(manifest: Manifest) -> Autoscaling | None:
-    """An HPA's bounds and CPU target; None if it makes no sense."""
-    spec = as_map(manifest.data.get("spec"))
-    least, most = whole_count(spec.get("minReplicas", 1)), whole_count(spec.get("maxReplicas"))
-    if least is None or most is None or most < max(1, least):
-        return None
-    target = whole_count(spec.get("targetCPUUtilizationPercentage"))
-    for metric in map(as_map, as_list(spec.get("metrics"))):
-        resource = as_map(metric.get("resource"))
-        if as_text(resource.get("name")) == "cpu":
-            target = whole_count(as_map(resource.get("target")).get("averageUtilization"))
-    return Autoscaling(
-        min_replicas=least, max_replicas=most, cpu_target_ratio=min(100.0, target / 100 if target else 0.8)
-    )
-
-
-def disruption_of(manifest: Manifest, replicas: int) -> Disruption | None:
-    """A PodDisruptionBudget as a number of pods that stay."""
-    kept = pods_kept(as_map(manifest.data.get("spec")), replicas)
-    return None if kept is None else Disruption(min_available=kept)
 
 
 # --- the environment of a pod -----------------------------------------------------------------------------
@@ -257,21 +236,6 @@ def _replicas(manifest: Manifest, spec: Mapping[str, Any], notes: list[Note]) ->
         text = f"{manifest.id}: replicas is no count; taken as 1"
         notes.append(manifest.note(Severity.WARNING, NoteKind.BROKEN, text, "spec", "replicas"))
     return 1 if count is None else count
-
-
-def _strategy(spec: Mapping[str, Any], replicas: int) -> RollingUpdate:
-    strategy = as_map(spec.get("strategy") or spec.get("updateStrategy"))
-    if as_text(strategy.get("type")) == "Recreate":
-        return RollingUpdate(max_surge_ratio=0.0, max_unavailable_ratio=1.0)
-    rolling = as_map(strategy.get("rollingUpdate"))
-    default = RollingUpdate()
-    surge = count_or_share(rolling.get("maxSurge"), replicas)
-    unavailable = count_or_share(rolling.get("maxUnavailable"), replicas)
-    divisor = max(1, replicas)
-    return RollingUpdate(
-        max_surge_ratio=default.max_surge_ratio if surge is None else min(10.0, surge / divisor),
-        max_unavailable_ratio=default.max_unavailable_ratio if unavailable is None else min(1.0, unavailable / divisor),
-    )
 
 
 def _probe(value: Any) -> Probe | None:
