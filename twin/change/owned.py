@@ -5,11 +5,13 @@ Found by what they say they are about, for on a real cluster they bear any name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.errors import NotFound
 from twin.spec.plan import ObjectRef
 
-__all__ = ["autoscaler_of", "budgets_of", "scaled_by"]
+__all__ = ["autoscaler_of", "budgets_for", "budgets_of", "scaled_by", "selects"]
 
 
 def autoscaler_of(kube: KubeApi, workload: ObjectRef) -> KubeObject | None:
@@ -34,10 +36,16 @@ def scaled_by(autoscaler: KubeObject) -> ObjectRef:
 def budgets_of(kube: KubeApi, workload: KubeObject) -> list[KubeObject]:
     """PodDisruptionBudgets that select the workload's pods by labels. What selects by expressions is left out."""
     labels = workload["spec"]["template"]["metadata"].get("labels") or {}
-    found = []
-    for budget in kube.list_objects("PodDisruptionBudget", workload["metadata"]["namespace"]):
-        selector = budget["spec"].get("selector") or {}
-        wanted = selector.get("matchLabels") or {}
-        if wanted and not selector.get("matchExpressions") and wanted.items() <= labels.items():
-            found.append(budget)
-    return found
+    return budgets_for(kube, workload["metadata"]["namespace"], labels)
+
+
+def budgets_for(kube: KubeApi, namespace: str, labels: Mapping[str, str]) -> list[KubeObject]:
+    """PodDisruptionBudgets that are about pods of these labels, in order."""
+    return [budget for budget in kube.list_objects("PodDisruptionBudget", namespace) if selects(budget, labels)]
+
+
+def selects(budget: KubeObject, labels: Mapping[str, str]) -> bool:
+    """Whether a budget is about pods of these labels; False for what selects by expressions."""
+    selector = budget["spec"].get("selector") or {}
+    wanted = selector.get("matchLabels") or {}
+    return bool(wanted) and not selector.get("matchExpressions") and wanted.items() <= labels.items()
