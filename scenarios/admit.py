@@ -17,7 +17,7 @@ from scenarios.pool import in_pool
 from scenarios.production import Production, build, change_of, judge_calm, judge_end, run_out
 from scenarios.users import Harm, harm_of
 from twin.change.compile import compile_change
-from twin.change.moves import Apply, Watch, make_move, moves_of
+from twin.change.moves import Apply, Evict, Watch, make_move, moves_of
 from twin.fleet.plant import plant_of
 from twin.spec.errors import Inconclusive, TwinError
 
@@ -148,7 +148,7 @@ def _carry_out(production: Production, remedy: Remedy) -> str:
         plan = compile_change(change_of(remedy, production.roles), plant.kube, at_s=plant.clock.now_s())
         moves = [move for move in moves_of(plan) if not isinstance(move, Watch)]
         for number, move in enumerate(moves):
-            to_write = any(isinstance(left, Apply) for left in moves[number:])
+            to_write = any(isinstance(left, Apply | Evict) for left in moves[number:])
             if production.now_s >= end_s:
                 return f"the episode ended after {number} moves" if to_write else ""
             try:

@@ -12,6 +12,7 @@ from typing import Any
 from agent.driver import ungated_change
 from twin.change.apply import apply_step
 from twin.change.compile import compile_change
+from twin.change.moves import Evict, make_move
 from twin.fleet.plant import WorldPlant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.spec.errors import Forbidden, TwinError
@@ -50,6 +51,8 @@ class UngatedWriter:
                     self._before_write()
                 try:
                     apply_step(self._plant, step)
+                    if isinstance(step, PatchStep) and step.evicts_at_once:
+                        make_move(self._plant, plan, Evict(ref=step.ref, pods=step.terminates_pods, leave=0))
                 except TwinError:
                     self._guard.record(kind=action.kind, scope=action.target, ok=False, now_s=clock.now_s())
                     raise

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.clusters.control_plane import ADMIN, OBSERVER, PROMOTER, ControlPlane
 from tests.clusters.roles import apply_roles
 from tests.clusters.shop import await_that, lay_out_shop
-from tests.contract.test_kube_api import CART, REPLICAS, KubeApiContract
+from tests.contract.test_kube_api import CART, REPLICAS, NodeContract
 from twin.kube import LiveKubeApi, connect
-from twin.ports import KubeApi
+from twin.ports import KubeApi, Plant
 from twin.spec.errors import Forbidden, Unprocessable
 from twin.spec.fields import container_path, get_field
 from twin.spec.plan import ObjectRef
@@ -34,7 +37,7 @@ def admin(roles: ControlPlane) -> LiveKubeApi:
 @pytest.mark.real
 @pytest.mark.xdist_group("control-plane")
 @pytest.mark.requirement("R13")
-class TestLiveKubeApi(KubeApiContract):
+class TestLiveKubeApi(NodeContract):
     """As the identities that deploy/rbac makes, not as an administrator."""
 
     @pytest.fixture
@@ -54,6 +57,11 @@ class TestLiveKubeApi(KubeApiContract):
 
         await_that("the admission policy bites", is_refused)
         return reader
+
+    @pytest.fixture
+    def plant(self, api: KubeApi) -> Plant:
+        clock = SimpleNamespace(now_s=time.monotonic, sleep=time.sleep)
+        return cast(Plant, SimpleNamespace(kube=api, clock=clock))
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         await_that("the controllers have seen it", holds)

@@ -32,6 +32,7 @@ ACTIONS = (
     Action(kind="restart", target="shop/orders"),
     Action(kind="set_route", target="shop/web--cart", parameters={"retries": 0.0, "timeout_s": 0.5}),
     Action(kind="cordon", target="a-0"),
+    Action(kind="drain", target="b-0", parameters={"at_once": 2.0}),
     Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 10.0}),
     Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 1.0}),
     Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.2}),
@@ -51,6 +52,7 @@ AFTERWARDS: dict[str, Action | None] = {
     "set_hpa": Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 9.0}),
     "set_pdb": Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 0.0}),
     "cordon": None,
+    "drain": None,
     "rollout_pause": None,
 }
 FOR_GOOD = {
@@ -194,6 +196,7 @@ def test_every_kind_has_its_file_and_says_what_it_is() -> None:
     kinds = {kind.kind for kind in action_types()}
     assert kinds >= {
         "restart", "rollout_undo", "rollout_pause", "scale", "set_resources", "set_env", "set_image", "cordon",
+        "drain",
         "set_hpa", "set_pdb", "set_route", "shed_load", "terminate_session", "drop_table", "set_firewall_rule",
     }  # fmt: skip
     assert all(kind.summary for kind in action_types())

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from twin.change.moves import Apply, Resume, WaitCanary, Watch, moves_of
+from twin.change.moves import Apply, Evict, Resume, WaitCanary, Watch, moves_of
 from twin.change.owned import scaled_by
 from twin.ports.plant import Plant
 from twin.spec.change import Action
@@ -66,7 +66,10 @@ def terminations_by_move(plan: Plan) -> tuple[int, ...]:
     for number, move in enumerate(moves):
         if isinstance(move, Apply):
             step = plan.steps[move.step]
-            ended[number] = step.terminates_pods if isinstance(step, PatchStep) else 0
+            if isinstance(step, PatchStep) and not step.evicts_at_once:  # A drain's are counted batch by batch.
+                ended[number] = step.terminates_pods
+        elif isinstance(move, Evict):
+            ended[number] = move.pods
         elif isinstance(move, WaitCanary):
             begun = max(index for index in range(number) if isinstance(moves[index], Apply))
             resumed = next(index for index in range(number, len(moves)) if isinstance(moves[index], Resume))

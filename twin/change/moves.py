@@ -10,18 +10,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twin.change.apply import Undo, apply_step, prepare_undo
+from twin.change.evictions import evict_down_to
 from twin.ports.plant import KubeObject, Plant
 from twin.spec.errors import Inconclusive
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
 from twin.spec.pod_counts import share_up
 
-__all__ = ["Apply", "Hold", "Move", "Patience", "Resume", "WaitCanary", "WaitRollout", "Watch", "make_move", "moves_of"]
+__all__ = [
+    "Apply",
+    "Evict",
+    "Hold",
+    "Move",
+    "Patience",
+    "Resume",
+    "WaitCanary",
+    "WaitRollout",
+    "Watch",
+    "make_move",
+    "moves_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a wait may take, and how often it looks."""
+    """How long a wait may take, and how often it looks. Evictions take as long as a roll-out: they wait for one."""
 
     canary_s: float = 180.0
     rollout_s: float = 900.0
@@ -65,6 +78,15 @@ class WaitRollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evict:
+    """Take pods off a node until `leave` are left: `pods`, by what was there when the plan was made."""
+
+    ref: ObjectRef
+    pods: int
+    leave: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """Look for `duration_s` whether it goes as predicted."""
 
@@ -72,15 +94,18 @@ class Watch:
     canary: bool = False
 
 
-Move = Apply | WaitCanary | Hold | Resume | WaitRollout | Watch
+Move = Apply | WaitCanary | Hold | Resume | WaitRollout | Evict | Watch
 
 
 def moves_of(plan: Plan) -> tuple[Move, ...]:
-    """The plan's moves. A Deployment's roll-out is held after its first pods; everything else is one write."""
+    """The plan's moves. A Deployment's roll-out is held after its first pods, a node is drained by batches with a watch
+    between them; everything else is one write."""
     moves: list[Move] = []
     strategy = plan.strategy
     for index, step in enumerate(plan.steps):
         moves.append(Apply(step=index))
+        if isinstance(step, PatchStep) and step.evicts_at_once:
+            moves += _batches(step, strategy.watch_s)
         if not isinstance(step, PatchStep) or not step.rolls_out:
             continue
         replicas = step.terminates_pods
@@ -95,6 +120,19 @@ def moves_of(plan: Plan) -> tuple[Move, ...]:
         moves.append(WaitRollout(ref=step.ref))
     moves.append(Watch(duration_s=strategy.settle_s))
     return tuple(moves)
+
+
+def _batches(step: PatchStep, watch_s: float) -> list[Move]:
+    """Once at least: a twin may have pods where production had none."""
+    moves: list[Move] = []
+    left = step.terminates_pods
+    while left > step.evicts_at_once:
+        left -= step.evicts_at_once
+        moves += [
+            Evict(ref=step.ref, pods=step.evicts_at_once, leave=left),
+            Watch(duration_s=watch_s, canary=True),
+        ]
+    return [*moves, Evict(ref=step.ref, pods=left, leave=0)]
 
 
 def make_move(
@@ -130,6 +168,8 @@ def make_move(
             )  # fmt: skip
         case WaitRollout(ref=ref):
             _wait(plant, ref, patience.rollout_s, patience.poll_s, while_waiting, _rolled_out)
+        case Evict(ref=ref, leave=leave):
+            evict_down_to(plant, ref, leave, patience_s=patience.rollout_s, poll_s=patience.poll_s, look=while_waiting)
         case Watch(duration_s=duration_s):
             plant.clock.sleep(duration_s)
     return None

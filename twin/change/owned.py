@@ -5,13 +5,15 @@ Found by what they say they are about, for on a real cluster they bear any name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.errors import NotFound
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.selectors import selects
 
-__all__ = ["autoscaler_of", "budgets_of", "kept_by", "scaled_by"]
+__all__ = ["autoscaler_of", "budgets_for", "budgets_of", "is_about", "kept_by", "scaled_by"]
 
 
 def autoscaler_of(kube: KubeApi, workload: ObjectRef) -> KubeObject | None:
@@ -34,17 +36,26 @@ def scaled_by(autoscaler: KubeObject) -> ObjectRef:
 
 
 def budgets_of(kube: KubeApi, workload: KubeObject) -> list[KubeObject]:
-    """PodDisruptionBudgets that are about the workload's pods."""
-    budgets = kube.list_objects("PodDisruptionBudget", workload["metadata"]["namespace"])
-    return [budget for budget in budgets if _is_about(budget, workload)]
+    """PodDisruptionBudgets that are about the workload's pods, in order."""
+    return budgets_for(kube, workload["metadata"]["namespace"], _pod_labels(workload))
+
+
+def budgets_for(kube: KubeApi, namespace: str, labels: Mapping[str, str]) -> list[KubeObject]:
+    """PodDisruptionBudgets that are about pods of these labels, in order."""
+    return [budget for budget in kube.list_objects("PodDisruptionBudget", namespace) if is_about(budget, labels)]
 
 
 def kept_by(kube: KubeApi, budget: KubeObject) -> list[ObjectRef]:
     """The workloads that a PodDisruptionBudget is about, in order."""
     namespace = budget["metadata"]["namespace"]
     workloads = [obj for kind in WorkloadKind for obj in kube.list_objects(kind.value, namespace)]
-    return sorted(ref_of(workload) for workload in workloads if _is_about(budget, workload))
+    return sorted(ref_of(workload) for workload in workloads if is_about(budget, _pod_labels(workload)))
 
 
-def _is_about(budget: KubeObject, workload: KubeObject) -> bool:
-    return selects(budget["spec"].get("selector"), workload["spec"]["template"]["metadata"].get("labels") or {})
+def is_about(budget: KubeObject, labels: Mapping[str, str]) -> bool:
+    """Whether a budget is about pods of these labels."""
+    return selects(budget["spec"].get("selector"), labels)
+
+
+def _pod_labels(workload: KubeObject) -> Mapping[str, str]:
+    return workload["spec"]["template"]["metadata"].get("labels") or {}

@@ -14,6 +14,7 @@ __all__ = ["policy_questions"]
 
 _TARGET_KINDS: Final = {
     "cordon": "Node",
+    "drain": "Node",
     "set_route": "HTTPRoute",
     "terminate_session": "Database",
     "drop_table": "Database",

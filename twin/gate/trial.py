@@ -15,6 +15,7 @@ from twin.change.apply import Undo, undo_step
 from twin.change.base import base_of
 from twin.change.moves import (
     Apply,
+    Evict,
     Hold,
     Move,
     Patience,
@@ -305,6 +306,8 @@ def _told(plan: Plan, move: Move) -> str:
             return f"{ref} goes on"
         case WaitRollout(ref=ref):
             return f"{ref} rolled out"
+        case Evict(ref=ref, leave=leave):
+            return f"evicted pods of {ref}, {leave} are left"
     return "watched"
 
 

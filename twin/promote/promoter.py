@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from policies import Policy
 from twin.change.apply import Undo, ends_its_target, undo_from_json, undo_step, undo_to_json
+from twin.change.evictions import evictions_due
 from twin.change.facts import terminations_a_minute, terminations_by_move
-from twin.change.moves import Apply, Hold, Move, Resume, Watch, make_move, moves_of
+from twin.change.moves import Apply, Evict, Hold, Move, Resume, Watch, make_move, moves_of
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
@@ -306,6 +307,8 @@ class PromotionService:
         self._move(promotion.id, plan, number)
         if isinstance(move, Apply):
             self.say(f"applied {plan.steps[move.step].summary}")
+        elif isinstance(move, Evict):
+            self.say(f"evicted pods of {move.ref}, {move.leave} are left")
         return None
 
     def _move(
@@ -314,7 +317,7 @@ class PromotionService:
     ) -> None:  # fmt: skip
         """Every write is the guard's to allow, holds as well. Not `durable`: kept all at once, at the end."""
         move = moves_of(plan)[number]
-        writes = isinstance(move, Apply | Hold | Resume)
+        writes = isinstance(move, Apply | Hold | Resume | Evict)
         self._look_for_a_stop(promotion_id, plan, number, writes=writes, until_s=until_s)
         told: dict[str, Any] = {"move": number, "what": type(move).__name__}
 
@@ -519,7 +522,7 @@ class PromotionService:
         if self.plant.clock.now_s() > until_s:
             raise _Stopped(f"the glass is broken for {GLASS_S / 60.0:g} minutes, and they are over")
         action = _action_of(plan, number)
-        pods = terminations_by_move(plan)[number] if writes else 0
+        pods = self._terminations(plan, number) if writes else 0
         try:
             self._wait_for_room(pods, lambda: self._look_for_a_stop(promotion_id, plan, number, until_s=until_s))
             self.guard.admit(
@@ -527,6 +530,13 @@ class PromotionService:
             )
         except PolicyDenied as error:
             raise _Stopped(str(error)) from error
+
+    def _terminations(self, plan: Plan, number: int) -> int:
+        """Pods that a move ends: as the plan says, or, of a node, those that are there by now. Raises ApiError."""
+        move = moves_of(plan)[number]
+        if isinstance(move, Evict):
+            return evictions_due(self.plant.kube, move.ref, move.leave)
+        return terminations_by_move(plan)[number]
 
     def _wait_for_room(self, pods: int, look: Callable[[], None] = lambda: None) -> None:
         """A rate slows down; it need not refuse: wait until so many pods may be ended, but not for ever.

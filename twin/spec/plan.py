@@ -48,12 +48,15 @@ class PatchStep:
     """Set fields of one object. `fields` maps paths to values, as ("spec", "replicas") → 6.
 
     `rolls_out`: the write starts a roll-out whose first pods can be watched as a canary.
+    `evicts_at_once`: the object is a node whose pods are evicted after the write, so many before users are watched;
+    0: none are.
     """
 
     ref: ObjectRef
     fields: Mapping[tuple[str, ...], Any]
     terminates_pods: int = 0
     rolls_out: bool = False
+    evicts_at_once: int = 0
     summary: str = ""
 
 
@@ -118,6 +121,7 @@ def _step_to_json(step: PlanStep) -> dict[str, Any]:
         "fields": [[list(path), step.fields[path]] for path in sorted(step.fields)],
         "terminates_pods": step.terminates_pods,
         "rolls_out": step.rolls_out,
+        "evicts_at_once": step.evicts_at_once,
         "summary": step.summary,
     }
 
@@ -132,6 +136,7 @@ def _step_from_json(data: Mapping[str, Any]) -> PlanStep:
         fields=MappingProxyType({tuple(path): value for path, value in data["fields"]}),
         terminates_pods=data["terminates_pods"],
         rolls_out=data["rolls_out"],
+        evicts_at_once=data["evicts_at_once"],
         summary=data["summary"],
     )
 

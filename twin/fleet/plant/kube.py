@@ -146,10 +146,13 @@ class WorldKubeApi:
         row = self._pod(ref)
         state = self._world.state
         index = int(state.pod_service[row])
-        if self._world.fleet.services[index].disruption is not None and state.pod_ready[row]:
+        phase = int(state.pod_phase[row])
+        if phase == Phase.TERMINATING:
+            return  # It goes already.
+        if self._world.fleet.services[index].disruption is not None and phase != Phase.PENDING:
             least = int(state.budget_min[index])
             ready = int((state.pod_ready & (state.pod_service == index)).sum())
-            if ready - 1 < least:
+            if ready <= least and (state.pod_ready[row] or not 0 < least <= ready):  # policy IfHealthyBudget
                 raise TooManyRequests(
                     f"cannot evict {ref}",
                     f"its disruption budget needs {least} ready pods, there are {ready}",
