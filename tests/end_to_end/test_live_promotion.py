@@ -19,10 +19,13 @@ from tests.end_to_end.killed_promoter import promote_and_die
 from tests.twin.promote.rehearsed import keys
 from twin.change.compile import compile_change
 from twin.gate.admission import try_admission
+from twin.ports.plant import KubeObject
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Status
 from twin.promote.lease import Lease
+from twin.spec.change import Action
 from twin.spec.errors import BaseDrifted, PolicyDenied, PromoterActive, ReceiptInvalid
+from twin.spec.plan import ObjectRef
 from twin.spec.receipt import EvidenceLevel
 from twin.spec.verdict import StageVerdict
 
@@ -103,6 +106,38 @@ def test_killed_at_every_step_it_is_finished_or_undone_and_nothing_else_is_touch
         await_that("the bad build is out", lambda: is_rolled_out(rig.admin, "cart:v2"))
     assert outcomes[-1].endswith(": 0 True"), "more journal writes than were tried"
     assert len(outcomes) > 4
+
+
+def test_a_node_is_drained_as_budgets_allow_and_takes_pods_again_when_undone(rig: LiveRig) -> None:
+    """The budget's controller, the scheduler and the evictions are real; never do fewer carts stay than it keeps."""
+    node, fewest = _pods(rig)[0]["spec"]["nodeName"], [99]
+    action = Action(kind="drain", target=node, parameters={"at_once": 2.0})
+    receipt = rig.receipt(dataclasses.replace(UNDO, actions=(action,)), approvals_needed=0)
+    service = rig.service()
+
+    def count(text: str) -> None:
+        fewest[0] = min(fewest[0], sum(_is_ready(pod) for pod in _pods(rig)))
+
+    service.say = count
+    done = service.promote(receipt)
+    assert done.outcome is PromotionOutcome.DONE, done.reason
+    assert fewest[0] >= 2
+    assert rig.admin.get(ObjectRef(kind="Node", name=node))["spec"]["unschedulable"]
+    assert node not in {one["spec"].get("nodeName") for one in rig.admin.list_objects("Pod", "shop")}
+    await_that("the carts are back", lambda: sum(_is_ready(pod) for pod in _pods(rig)) == 3)
+    undone = rig.service().undo(done.promotion_id)
+    assert undone.exit_code == 0, undone.reason
+    assert not rig.admin.get(ObjectRef(kind="Node", name=node))["spec"].get("unschedulable")
+
+
+def _pods(rig: LiveRig) -> list[KubeObject]:
+    return rig.admin.list_objects("Pod", "shop", {"app": "cart"})
+
+
+def _is_ready(pod: KubeObject) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")
 
 
 def _specs(rig: LiveRig) -> dict[str, Any]:
