@@ -10,12 +10,13 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from twin.kube.api import LiveKubeApi
 from twin.kube.kind import KindCluster
+from twin.kube.scale import cores_of, fitted, requests_share, users_share
 from twin.kube.snapshot import KINDS, Snapshot
 from twin.kube.standins import (
     CONTROL_PORT,
@@ -28,7 +29,6 @@ from twin.kube.standins import (
     images_of,
     load_objects,
     load_script,
-    scaled,
     script_of,
     write_images,
 )
@@ -37,24 +37,16 @@ from twin.ports.shadow import Conduct, UserCount
 from twin.spec.errors import ApiError, BadInput, Conflict, Inconclusive, NotFound
 from twin.spec.fleet import Fleet, Service
 from twin.spec.ids import JourneyName, ServiceId
-from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep, ref_of
-from twin.spec.program import Call, Work, calls_of
+from twin.spec.plan import ObjectRef, Plan, ref_of
 from twin.spec.receipt import EvidenceLevel
-from twin.spec.units import parse_bytes, parse_cores
 
-__all__ = ["KubeShadow", "Loaded", "users_share", "wait_until"]
+__all__ = ["KubeShadow", "Loaded", "wait_until"]
 
 PUT_TRIES: Final = 5
 READY_MAX_S: Final = 120.0
 GONE_MAX_S: Final = 60.0
 POLL_S: Final = 0.25
-CPU_SHARE: Final = 0.25  # of the machine's cores that users may keep busy in calm times
-LIMIT_SHARE: Final = 0.35  # of a pod's own limit
-CALL_COST_S: Final = 0.0008  # processor time of either end of a call, beside its work; measured
 TICKS_A_S: Final = 100.0  # of /proc/stat, on every machine that Kubernetes runs on
-DEPTH_MAX: Final = 20  # of calls; a ring of services ends there
-RATE_MIN_RPS: Final = 1e-6
-ROOM_SHARE: Final = 0.7  # of the nodes' room that workloads ask for, so that a roll-out's surge finds some
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 MANAGED: Final = "twin.dev/shadow"  # label of what we made, and may take away again
 DEFAULT: Final = "default"
@@ -136,8 +128,9 @@ class KubeShadow:
                 "make it anew: twin shadow down; twin shadow up",
             )  # fmt: skip
         self.clear()
-        room = min(self._room(snapshot), 1.0)
-        share = users_share(fleet, self._cores())
+        nodes = self._api.list_objects("Node")
+        room = requests_share(snapshot, nodes=nodes, pods=self._api.list_objects("Pod"))
+        share = users_share(fleet, cores_of(nodes))
         addresses = addresses_of(snapshot)
         self._load_images(images_of(snapshot))
         objects = [
@@ -201,7 +194,7 @@ class KubeShadow:
         self._await_ready()
 
     def fit(self, plan: Plan) -> Plan:
-        return replace(plan, steps=tuple(_fitted(step, self.loaded.room) for step in plan.steps))
+        return fitted(plan, self.loaded.room)
 
     def conduct(self, service: ServiceId, conducts: Sequence[Conduct]) -> None:
         self._mischief.conducts[service] = tuple(conducts)
@@ -386,84 +379,6 @@ class KubeShadow:
             "every stand-in is ready", ready, max_s=READY_MAX_S, why=lambda: f"not ready: {', '.join(waiting[:5])}"
         )
 
-    def _cores(self) -> float:
-        return sum(parse_cores(node["status"]["allocatable"]["cpu"]) for node in self._api.list_objects("Node"))
-
-    def _room(self, snapshot: Snapshot) -> float:
-        """What requests have to be multiplied by so that all pods fit beside the cluster's own, with room to spare."""
-        nodes, pods = self._api.list_objects("Node"), self._api.list_objects("Pod")
-        workloads = [obj for kind in WORKLOADS for obj in snapshot.of(kind)]
-        factor = 1.0
-        for resource in ("cpu", "memory"):
-            have = sum(_amount(resource, node["status"]["allocatable"]) for node in nodes)
-            have -= sum(_asked(resource, pod["spec"]) for pod in pods)
-            wanted = sum(
-                _asked(resource, o["spec"]["template"]["spec"]) * o["spec"].get("replicas", 1) for o in workloads
-            )
-            if wanted > 0.0:
-                factor = min(factor, ROOM_SHARE * have / wanted)
-        return factor
-
-
-def _asked(resource: str, pod: Mapping[str, Any]) -> float:
-    """What a pod asks the scheduler for; whoever is limited and asks for nothing asks for the limit."""
-    total = 0.0
-    for container in pod["containers"]:
-        resources = container.get("resources", {})
-        total += _amount(resource, {**resources.get("limits", {}), **resources.get("requests", {})})
-    return total
-
-
-def _amount(resource: str, quantities: Mapping[str, Any]) -> float:
-    read = parse_cores if resource == "cpu" else parse_bytes
-    return float(read(str(quantities.get(resource, "0"))))
-
-
-def users_share(fleet: Fleet, cores: float) -> float:
-    """What users' rates are multiplied by, so that in calm times neither the machine nor any stand-in is busy with more
-    than a part of what it has."""
-    demand = _demand_cores(fleet)
-    share = CPU_SHARE * cores / max(sum(demand.values()), 1e-9)
-    for service in fleet.services:
-        limit = service.resources.cpu_limit_cores
-        if limit is not None and demand[service.id] > 0.0:
-            share = min(share, LIMIT_SHARE * limit * service.replicas / demand[service.id])
-    return min(share, 1.0)
-
-
-def _demand_cores(fleet: Fleet) -> dict[ServiceId, float]:
-    """Processor time a second that a fleet's users cause in each service's stand-ins when all is well."""
-    operations = {
-        f"{service.id}:{operation.name}": (service.id, operation)
-        for service in fleet.services
-        for operation in service.operations
-    }
-    demand = {service.id: 0.0 for service in fleet.services}
-
-    def visit(target: str, rate_rps: float, depth: int) -> None:
-        if target not in operations or depth > DEPTH_MAX or rate_rps < RATE_MIN_RPS:
-            return
-        service, operation = operations[target]
-        calls = list(calls_of(operation.steps))
-        made = sum(call.probability for call in calls)
-        demand[service] += rate_rps * (_work_s(operation.steps) + CALL_COST_S * (1.0 + made))
-        for call in calls:
-            visit(str(call.target), rate_rps * call.probability, depth + 1)
-
-    for journey in fleet.journeys:
-        visit(str(journey.target), journey.rate_rps, 0)
-    return demand
-
-
-def _work_s(steps: Sequence[Any]) -> float:
-    total = 0.0
-    for step in steps:
-        if isinstance(step, Work):
-            total += step.mean_s if step.station == "cpu" else 0.0
-        elif not isinstance(step, Call):
-            total += _work_s(getattr(step, "body", ()) or getattr(step, "miss", ()))
-    return total
-
 
 def wait_until(what: str, holds: Callable[[], bool], *, max_s: float, why: Callable[[], str] = lambda: "") -> None:
     """Poll until it holds. Raises Inconclusive after `max_s`."""
@@ -485,16 +400,6 @@ def _settled(obj: KubeObject) -> bool:
     wanted = spec.get("replicas", 1)
     counted = [status.get(name, 0) for name in ("readyReplicas", "updatedReplicas", "replicas")]
     return counted == [wanted] * 3 or wanted == 0
-
-
-def _fitted(step: PlanStep, room: float) -> PlanStep:
-    if not isinstance(step, PatchStep):
-        return step
-    fields = {
-        path: scaled(path[-1], value, room) if value is not None and "requests" in path else value
-        for path, value in step.fields.items()
-    }
-    return replace(step, fields=fields)
 
 
 _ROUTE_DEFINITION: Final[KubeObject] = {

@@ -13,7 +13,7 @@ from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.kube.archive import write_image
-from twin.kube.shadow import users_share
+from twin.kube.scale import users_share
 from twin.kube.snapshot import Snapshot, take_snapshot
 from twin.kube.standins import addresses_of, dress, images_of, load_script, scaled, script_of
 from twin.spec.ids import ServiceId
