@@ -107,6 +107,27 @@ class KubeApiContract:
         with pytest.raises(NotFound):
             api.get(ref)
 
+    def test_a_partition_keeps_so_many_pods_as_they_are(self, api: KubeApi) -> None:
+        db = ObjectRef(kind="StatefulSet", name="db", namespace="shop")
+        partition = ("spec", "updateStrategy", "rollingUpdate", "partition")
+
+        def settled(updated: int) -> bool:
+            status = api.get(db)["status"]
+            return (status.get("updatedReplicas", 0), status.get("readyReplicas", 0)) == (updated, 3)
+
+        api.patch(db, {REPLICAS: 3})
+        self.wait_until(lambda: settled(3))
+        for wrong in (-1, "many"):
+            with pytest.raises(Unprocessable):
+                api.patch(db, {partition: wrong})
+        assert get_field(api.patch(db, {partition: 3}), partition) == 3
+        api.patch(db, {container_path("db", "env", "[name=LOG]", "value"): "debug"})
+        api.patch(db, {partition: 2})
+        self.wait_until(lambda: settled(1))
+        api.patch(db, {partition: 0})
+        self.wait_until(lambda: settled(3))
+        assert not get_field(api.get(db), partition)
+
     def test_a_lease_is_taken_once_at_each_version(self, api: KubeApi) -> None:
         ref = ObjectRef(kind="Lease", name="tried", namespace="twin-system")
         held = {"holderIdentity": "a", "leaseDurationSeconds": 60, "renewTime": "2026-01-02T03:04:05.000006Z"}

@@ -108,6 +108,36 @@ def test_killed_at_every_step_it_is_finished_or_undone_and_nothing_else_is_touch
     assert len(outcomes) > 4
 
 
+@pytest.mark.parametrize("worse", [False, True])
+def test_a_stateful_set_is_rolled_out_by_its_partition(rig: LiveRig, users: Users, worse: bool) -> None:
+    ref = ObjectRef(kind="StatefulSet", name="db", namespace="shop")
+    rig.admin.patch(ref, {("spec", "replicas"): 3})
+    await_that("the databases are ready", lambda: rig.admin.get(ref)["status"].get("updatedReplicas") == 3)
+    before, seen = rig.admin.get(ref)["spec"], list[int]()
+    action = Action(kind="set_env", target="shop/db", parameters={"name": "LOG", "value": "debug"})
+    few = dataclasses.replace(WELL, nothing_high_rps=(20.0, 20.0), change_high_rps=(20.0, 20.0))
+    receipt = rig.receipt(dataclasses.replace(UNDO, actions=(action,)), prediction=few)
+    service = rig.service()
+
+    def look(text: str) -> None:
+        if text.startswith("applied") and worse:
+            users.fare(0.9)
+        seen.append(int(rig.admin.get(ref)["status"].get("updatedReplicas", 0)))
+
+    service.say = look
+    done = service.promote(receipt)
+    after = rig.admin.get(ref)
+    if worse:
+        assert done.outcome is PromotionOutcome.ROLLED_BACK, done.reason
+        assert after["spec"] == before
+        await_that("all are as they were", lambda: rig.admin.get(ref)["status"].get("updatedReplicas") == 3)
+    else:
+        assert done.outcome is PromotionOutcome.DONE, done.reason
+        assert after["status"]["updatedReplicas"] == 3
+        assert not after["spec"]["updateStrategy"]["rollingUpdate"].get("partition")
+    assert seen[0] == 0, "it was held before it began"
+
+
 def test_a_node_is_drained_as_budgets_allow_and_takes_pods_again_when_undone(rig: LiveRig) -> None:
     """The budget's controller, the scheduler and the evictions are real; never do fewer carts stay than it keeps."""
     node, fewest = _pods(rig)[0]["spec"]["nodeName"], [99]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from twin.change.catalogue import compile_action
 from twin.ports.plant import KubeApi
 from twin.spec.change import Change, Reversibility
 from twin.spec.errors import BadInput
 from twin.spec.fields import FieldPath, path_text
+from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
 
 __all__ = ["ACTIONS_MAX", "compile_change"]
@@ -41,6 +43,7 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
     written: dict[tuple[ObjectRef, FieldPath], str] = {}
     for action in change.actions:
         compiled = compile_action(action, kube, at_s=at_s)
+        _refuse_held(compiled.steps, kube)
         for step in compiled.steps:
             for path in step.fields if isinstance(step, PatchStep) else ():
                 assert isinstance(step, PatchStep)
@@ -55,3 +58,15 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
         reads |= dict.fromkeys(compiled.reads)
         worst = max(worst, compiled.reversibility, key=_WORST.index)
     return Plan(change=change, steps=tuple(steps), reads=tuple(sorted(reads)), reversibility=worst, strategy=strategy)
+
+
+def _refuse_held(steps: Sequence[PlanStep], kube: KubeApi) -> None:
+    """A roll-out that somebody holds does not begin, and is not ours to let go on. Raises BadInput."""
+    for step in steps:
+        if not isinstance(step, PatchStep) or not step.rolls_out or step.ref.kind != WorkloadKind.STATEFUL_SET:
+            continue
+        strategy = kube.get(step.ref)["spec"].get("updateStrategy", {})
+        kept = strategy.get("rollingUpdate", {}).get("partition", 0)
+        if strategy.get("type") == "OnDelete" or kept:
+            why = f"its partition keeps {kept} pods" if kept else "its pods are only updated as somebody deletes them"
+            raise BadInput(f"cannot roll {step.ref} out", why, "let its roll-outs go on first: see updateStrategy")

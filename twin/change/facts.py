@@ -59,7 +59,8 @@ def terminations_by_move(plan: Plan) -> tuple[int, ...]:
 
     A roll-out is counted whole when it is begun, though it goes by batches: Kubernetes sets their pace, not we.
     One with a canary is spread by what we do decide, the watch in its middle: its first pods (at least its
-    first batch) count when it is begun, the rest when it is let go on.
+    first batch, or exactly those that a StatefulSet's partition lets go) count when it is begun, the rest when it is
+    let go on.
     """
     moves = moves_of(plan)
     ended = [0] * len(moves)
@@ -73,9 +74,11 @@ def terminations_by_move(plan: Plan) -> tuple[int, ...]:
         elif isinstance(move, WaitCanary):
             begun = max(index for index in range(number) if isinstance(moves[index], Apply))
             resumed = next(index for index in range(number, len(moves)) if isinstance(moves[index], Resume))
-            replicas = ended[begun]
-            ended[begun] = min(max(move.pods, math.ceil(replicas * _BATCH_RATIO)), replicas)
-            ended[resumed] = replicas - ended[begun]
+            replicas, released = ended[begun], number - 1
+            ended[begun] = 0
+            first = max(move.pods, math.ceil(replicas * _BATCH_RATIO)) if released == begun else move.pods
+            ended[released] = min(first, replicas)
+            ended[resumed] = replicas - ended[released]
     return tuple(ended)
 
 

@@ -6,18 +6,21 @@ Moves are data: a journal can name the one at which a crash came.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from twin.change.apply import Undo, apply_step, prepare_undo
 from twin.change.evictions import evict_down_to
 from twin.ports.plant import KubeObject, Plant
 from twin.spec.errors import Inconclusive
+from twin.spec.fields import FieldPath, get_field
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PatchStep, Plan, PlanStep
 from twin.spec.pod_counts import share_up
 
 __all__ = [
+    "HELD_BY",
     "Apply",
     "Evict",
     "Hold",
@@ -27,9 +30,16 @@ __all__ = [
     "WaitCanary",
     "WaitRollout",
     "Watch",
+    "lift_hold",
     "make_move",
     "moves_of",
 ]
+
+
+HELD_BY: Final[Mapping[str, FieldPath]] = {  # what holds a roll-out, by kind
+    WorkloadKind.DEPLOYMENT: ("spec", "paused"),
+    WorkloadKind.STATEFUL_SET: ("spec", "updateStrategy", "rollingUpdate", "partition"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +68,10 @@ class WaitCanary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Stop the roll-out where it is."""
+    """Stop the roll-out where it is; of a StatefulSet, after `release` pods, which may be said before it begins."""
 
     ref: ObjectRef
+    release: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,25 +109,29 @@ Move = Apply | WaitCanary | Hold | Resume | WaitRollout | Evict | Watch
 
 
 def moves_of(plan: Plan) -> tuple[Move, ...]:
-    """The plan's moves. A Deployment's roll-out is held after its first pods, a node is drained by batches with a watch
-    between them; everything else is one write."""
+    """The plan's moves. A roll-out is held after its first pods: a Deployment's by a pause once they are there, a
+    StatefulSet's by a partition from its beginning. A node is drained by batches with a watch between them; everything
+    else is one write."""
     moves: list[Move] = []
     strategy = plan.strategy
     for index, step in enumerate(plan.steps):
-        moves.append(Apply(step=index))
-        if isinstance(step, PatchStep) and step.evicts_at_once:
-            moves += _batches(step, strategy.watch_s)
         if not isinstance(step, PatchStep) or not step.rolls_out:
+            moves.append(Apply(step=index))
+            if isinstance(step, PatchStep) and step.evicts_at_once:
+                moves += _batches(step, strategy.watch_s)
             continue
         replicas = step.terminates_pods
         canary = share_up(strategy.canary_ratio, replicas)
-        if step.ref.kind == WorkloadKind.DEPLOYMENT and 0 < canary < replicas:
-            moves += [
-                WaitCanary(ref=step.ref, pods=canary),
-                Hold(ref=step.ref),
-                Watch(duration_s=strategy.watch_s, canary=True),
-                Resume(ref=step.ref),
-            ]
+        held = 0 < canary < replicas
+        if held and step.ref.kind == WorkloadKind.STATEFUL_SET:
+            moves += [Hold(ref=step.ref), Apply(step=index), Hold(ref=step.ref, release=canary)]
+            moves.append(WaitCanary(ref=step.ref, pods=canary))
+        else:
+            moves.append(Apply(step=index))
+        if held and step.ref.kind == WorkloadKind.DEPLOYMENT:
+            moves += [WaitCanary(ref=step.ref, pods=canary), Hold(ref=step.ref)]
+        if held and step.ref.kind != WorkloadKind.DAEMON_SET:
+            moves += [Watch(duration_s=strategy.watch_s, canary=True), Resume(ref=step.ref)]
         moves.append(WaitRollout(ref=step.ref))
     moves.append(Watch(duration_s=strategy.settle_s))
     return tuple(moves)
@@ -159,8 +174,13 @@ def make_move(
             before_write(undo)
             apply_step(plant, step, seen=seen, manager=manager)
             return undo
-        case Hold(ref=ref) | Resume(ref=ref):
-            plant.kube.patch(ref, {("spec", "paused"): isinstance(move, Hold)}, field_manager=manager)
+        case Hold(ref=ref, release=release):
+            held: Any = True
+            if ref.kind == WorkloadKind.STATEFUL_SET:
+                held = max(int(plant.kube.get(ref)["spec"].get("replicas", 1)) - release, 0)
+            plant.kube.patch(ref, {HELD_BY[ref.kind]: held}, field_manager=manager)
+        case Resume(ref=ref):
+            lift_hold(plant, ref, manager=manager)
         case WaitCanary(ref=ref, pods=pods):
             _wait(
                 plant, ref, patience.canary_s, patience.poll_s, while_waiting,
@@ -173,6 +193,13 @@ def make_move(
         case Watch(duration_s=duration_s):
             plant.clock.sleep(duration_s)
     return None
+
+
+def lift_hold(plant: Plant, ref: ObjectRef, *, manager: str = "twin") -> None:
+    """Let a roll-out go on, if it is held. Raises ApiError."""
+    path = HELD_BY[ref.kind]
+    if now := get_field(plant.kube.get(ref), path):
+        plant.kube.patch(ref, {path: type(now)()}, field_manager=manager)  # False, or 0
 
 
 def _is_current(obj: KubeObject) -> bool:

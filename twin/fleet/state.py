@@ -86,6 +86,7 @@ class State:
     # services
     wanted: I64  # (S,) spec.replicas
     paused: Bool
+    partition: I64  # so many pods of a StatefulSet keep their template in a roll-out
     template: I64  # (S,) the template that new pods get
     service_version: I64
     pod_serial: I64  # (S,) pods made so far, for names
@@ -263,6 +264,7 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
         version=1,
         wanted=np.array([service.replicas for service in services], dtype=np.int64),
         paused=flags(s),
+        partition=np.zeros(s, dtype=np.int64),
         template=np.arange(s, dtype=np.int64),
         service_version=whole(s, 1),
         pod_serial=whole(s),

@@ -300,8 +300,8 @@ def _told(plan: Plan, move: Move) -> str:
             return f"applied: {plan.steps[step].summary}"
         case WaitCanary(ref=ref):
             return f"canary of {ref} is there"
-        case Hold(ref=ref):
-            return f"{ref} held"
+        case Hold(ref=ref, release=release):
+            return f"{release} pods of {ref} let go on" if release else f"{ref} held"
         case Resume(ref=ref):
             return f"{ref} goes on"
         case WaitRollout(ref=ref):

@@ -20,7 +20,7 @@ from policies import Policy
 from twin.change.apply import Undo, ends_its_target, undo_from_json, undo_step, undo_to_json
 from twin.change.evictions import evictions_due
 from twin.change.facts import terminations_a_minute, terminations_by_move
-from twin.change.moves import Apply, Evict, Hold, Move, Resume, Watch, make_move, moves_of
+from twin.change.moves import Apply, Evict, Hold, Move, Resume, Watch, lift_hold, make_move, moves_of
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
 from twin.promote.journal import Journal, Kind, Promotion, Status
@@ -424,7 +424,7 @@ class PromotionService:
         stuck = {self._undo_one(undo_from_json(data["undo"]), taken) for data in reversed(intents) if "undo" in data}
         for ref in {ObjectRef(**data["ref"]): None for data in intents if data["what"] == Hold.__name__}:
             if ref not in stuck:  # Else what is bad would be rolled out after all.
-                self._tried(str(ref), taken, functools.partial(self._lift_hold, ref))
+                self._tried(str(ref), taken, functools.partial(lift_hold, self.plant, ref))
         if not taken.stuck:  # Else another try finds it as it is: what was undone is not undone twice.
             target.set_progress(promotion_id, TAKEN_BACK)  # Saved with the writes: both happened, or neither.
         self.checkpoint()
@@ -480,10 +480,6 @@ class PromotionService:
                 taken.stuck.append(f"{name}: {error.why}")
                 break
         return False
-
-    def _lift_hold(self, ref: ObjectRef) -> None:
-        if self.plant.kube.get(ref)["spec"].get("paused"):
-            self.plant.kube.patch(ref, {("spec", "paused"): False})
 
     def _finish(
         self, promotion_id: str, status: Status, reason: str, recovery_s: float | None, taken: _TakenBack | None = None

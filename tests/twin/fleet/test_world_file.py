@@ -50,7 +50,7 @@ LAYOUTS = {
     2: "1929911d2cb1d2f1",
     3: "d1ef0aa89bc60dc3",
     4: "440b02c54180313e",
-    5: "440b02c54180313e",  # the same fields; what promoters leave is written otherwise
+    5: "3faeee4889a21e7e",
 }
 
 

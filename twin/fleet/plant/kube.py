@@ -27,6 +27,7 @@ from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
 
 __all__ = ["WorldKubeApi"]
 
+_PARTITION = ("spec", "updateStrategy", "rollingUpdate", "partition")
 _WORKLOADS = frozenset(kind.value for kind in WorkloadKind)
 
 
@@ -177,6 +178,9 @@ class WorldKubeApi:
                 case ("spec", "paused"):
                     if not isinstance(value, bool) and value is not None:
                         unprocessable(ref, path, f"{value!r} is not true or false")
+                case ("spec", "updateStrategy", "rollingUpdate", "partition") if ref.kind == WorkloadKind.STATEFUL_SET:
+                    if isinstance(value, bool) or not isinstance(value, int | None) or not 0 <= (value or 0) <= 100_000:
+                        unprocessable(ref, path, f"{value!r} is not a number of pods")
                 case ("spec", "template", *_):
                     new = _edit_template(ref, new, container, path, value)
                 case _:
@@ -188,6 +192,10 @@ class WorldKubeApi:
             state.reconcile_due_ns[index] = now
         if ("spec", "paused") in fields and bool(state.paused[index]) != bool(fields[("spec", "paused")]):
             state.paused[index] = bool(fields[("spec", "paused")])
+            state.service_version[index] = state.new_version()
+            state.reconcile_due_ns[index] = now
+        if _PARTITION in fields and int(state.partition[index]) != (fields[_PARTITION] or 0):
+            state.partition[index] = fields[_PARTITION] or 0
             state.service_version[index] = state.new_version()
             state.reconcile_due_ns[index] = now
         if new != old:

@@ -102,6 +102,9 @@ def workload_object(world: World, index: int, counts: PodCounts) -> KubeObject:
                 "maxUnavailable": f"{service.strategy.max_unavailable_ratio:.0%}",
             },
         }
+    elif service.kind is WorkloadKind.STATEFUL_SET:
+        partition = int(state.partition[index])
+        spec["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
     return {
         "apiVersion": "apps/v1",
         "kind": service.kind.value,

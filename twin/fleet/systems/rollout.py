@@ -54,6 +54,10 @@ class RolloutSystem:
         if state.paused[service] and old.size:
             self._resize_paused(state, service, new, old, wanted, now_ns)
             return
+        if state.partition[service] and old.size:  # It is a roll-out of the others only.
+            old = self._keep_partition(state, service, old, wanted - new.size, now_ns)
+            kept = min(int(state.partition[service]), old.size, wanted)
+            old, wanted = old[kept:], wanted - kept
         if new.size > wanted:
             terminate(state, _least_wanted_first(state, new)[: new.size - wanted], now_ns)
             new = new[state.pod_phase[new] != Phase.TERMINATING]
@@ -69,6 +73,14 @@ class RolloutSystem:
             available = int(state.pod_ready[new].sum()) + ready_old.size
             spare = max(min(available - (wanted - unavailable), may_go - broken.size), 0)
             terminate(state, np.concatenate([broken, ready_old[:spare]]), now_ns)
+
+    def _keep_partition(self, state: State, service: int, old: I64, most: int, now_ns: int) -> I64:
+        """The old pods, with those that a partition keeps made again of their own template, `most` in all."""
+        lost = min(int(state.partition[service]), most) - old.size
+        if lost <= 0:
+            return old
+        template = int(state.pod_template[old[0]])
+        return np.concatenate([old, self._create(state, service, lost, now_ns, template=template)])
 
     def _room(self, service: int, wanted: int) -> tuple[int, int]:
         """Pods above and below `wanted` that a roll-out may use; not both zero, or it could never begin."""
