@@ -37,6 +37,7 @@ def flaws_of(fleet: Fleet) -> Iterator[Flaw]:
         *_twice("services", (service.id for service in fleet.services), "id"),
         *_twice("journeys", (journey.name for journey in fleet.journeys), "name"),
         *_twice("node_pools", (pool.name for pool in fleet.node_pools), "name"),
+        *_twice("quotas", (f"{quota.namespace}/{quota.name}" for quota in fleet.quotas), "name"),
     ]
     if twice:  # The rest would be consequences: calls to the one that went under another's name.
         yield from twice

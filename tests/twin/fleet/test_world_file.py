@@ -46,7 +46,7 @@ def edited(edit: Callable[[dict[str, Any]], Any]) -> bytes:
     return packed(len(head).to_bytes(8, "big") + head + payload[8 + size :])
 
 
-LAYOUTS = {2: "1929911d2cb1d2f1", 3: "d1ef0aa89bc60dc3", 4: "440b02c54180313e"}
+LAYOUTS = {2: "1929911d2cb1d2f1", 3: "d1ef0aa89bc60dc3", 4: "440b02c54180313e", 5: "47d84eaee84130e4"}
 
 
 def layout() -> str:

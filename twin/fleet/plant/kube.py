@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from twin.fleet.plant import objects
-from twin.fleet.state import Phase, Template
+from twin.fleet.quotas import amount_of
+from twin.fleet.state import UNBOUNDED, Phase, Template
 from twin.fleet.systems.perturbations import refresh_behaviour
 from twin.fleet.systems.rollout import terminate
 from twin.fleet.systems.templates import roll_out
@@ -18,7 +19,7 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.errors import BadInput, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
 from twin.spec.fields import FieldPath, path_text
-from twin.spec.fleet import Resources, WorkloadKind
+from twin.spec.fleet import QUOTA_RESOURCES, Resources, WorkloadKind
 from twin.spec.ids import NodeName, ServiceId
 from twin.spec.plan import ObjectRef
 from twin.spec.signal import SignalKind
@@ -59,6 +60,8 @@ class WorldKubeApi:
                 if world.fleet.services[index].disruption is None:
                     _not_found(ref)
                 return objects.budget_object(world, index)
+            case "ResourceQuota":
+                return objects.quota_object(world, self._quota(ref))
             case "Node":
                 return objects.node_object(world, self._node(ref))
             case "Pod":
@@ -128,6 +131,8 @@ class WorldKubeApi:
                 self._patch_autoscaler(ref, fields)
             case "PodDisruptionBudget":
                 self._patch_budget(ref, fields)
+            case "ResourceQuota":
+                self._patch_quota(ref, fields)
             case "ConfigMap":
                 for path, _ in fields.items():
                     if path[0] != "data" or len(path) != 2:
@@ -288,6 +293,21 @@ class WorldKubeApi:
                 state.budget_min[index] = value
                 state.budget_version[index] = state.new_version()
 
+    def _patch_quota(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
+        state, index = self._world.state, self._quota(ref)
+        hard = state.quota_hard[index].copy()
+        for path, value in fields.items():
+            if len(path) != 3 or path[:2] != ("spec", "hard") or path[2] not in QUOTA_RESOURCES:
+                _unprocessable(ref, path, "a World does not have this field")
+            resource = QUOTA_RESOURCES.index(path[2])
+            try:
+                hard[resource] = UNBOUNDED if value is None else amount_of(resource, value)
+            except BadInput as error:
+                raise Unprocessable(f"cannot patch {ref}", f"{path_text(path)}: {error}", error.next_step) from error
+        if (hard != state.quota_hard[index]).any():
+            state.quota_hard[index] = hard
+            state.quota_version[index] = state.new_version()
+
     def _remove(self, row: int) -> None:
         state = self._world.state
         terminate(state, np.array([row]), self._world.now_ns)
@@ -315,6 +335,8 @@ class WorldKubeApi:
                 for i, template in enumerate(state.templates):
                     if wanted_name is None or services[template.service].name == wanted_name:
                         yield objects.replica_set_object(world, i)
+            case "ResourceQuota":
+                yield from (objects.quota_object(world, i) for i in range(len(world.fleet.quotas)))
             case "Node":
                 yield from (objects.node_object(world, i) for i in range(len(world.blueprint.node_names)))
             case "Pod":
@@ -328,6 +350,10 @@ class WorldKubeApi:
 
     def _service(self, ref: ObjectRef) -> int:
         index = self._world.blueprint.service_index.get(ServiceId(f"{ref.namespace}/{ref.name}"))
+        return _not_found(ref) if index is None else index
+
+    def _quota(self, ref: ObjectRef) -> int:
+        index = self._world.blueprint.quota_index.get((ref.namespace, ref.name))
         return _not_found(ref) if index is None else index
 
     def _node(self, ref: ObjectRef) -> int:
