@@ -66,6 +66,7 @@ class ActionKind(StrEnum):
     SET_NETWORK_POLICY = "set_network_policy"
     SET_PDB = "set_pdb"
     SET_PROBE = "set_probe"
+    SET_QUOTA = "set_quota"
     SET_RESOURCES = "set_resources"
     SET_ROUTE = "set_route"
     SHED_LOAD = "shed_load"

@@ -11,6 +11,7 @@ from twin.spec.fleet import (
     Journey,
     NodePool,
     Probe,
+    Quota,
     Resources,
     Service,
     WorkloadKind,
@@ -69,6 +70,7 @@ def small_shop(*, rate_rps: float = 120.0) -> Fleet:
             NodePool(name="a", zone="zone-a", count=2, cpu_cores=8.0),
             NodePool(name="b", zone="zone-b", count=2, cpu_cores=8.0),
         ),
+        quotas=(Quota(name="all", namespace="shop", pods=60),),
     )
 
 

@@ -19,6 +19,7 @@ from twin.spec.fleet import (
     Journey,
     NodePool,
     Probe,
+    Quota,
     Resources,
     RollingUpdate,
     Service,
@@ -254,11 +255,22 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         cpu_cores=st.integers(1, 64).map(float),
         memory_bytes=st.integers(0, 2**40),
     )
+    quota = st.builds(
+        Quota,
+        name=names,
+        namespace=names,
+        pods=st.none() | st.integers(0, 99),
+        cpu_request_cores=st.none() | st.integers(0, 64_000).map(lambda millicores: millicores / 1000.0),
+        memory_request_bytes=st.none() | st.integers(0, 2**45),
+        cpu_limit_cores=st.none() | st.integers(0, 64).map(float),
+        memory_limit_bytes=st.none() | st.integers(0, 2**45),
+    )
     fleet = Fleet(
         name=draw(names),
         services=tuple(reversed(found)),
         journeys=draw(journeys(targets, plain=plain)),
         node_pools=tuple(draw(st.lists(pool, max_size=3, unique_by=lambda p: p.name))),
+        quotas=tuple(draw(st.lists(quota, max_size=2, unique_by=lambda q: (q.namespace, q.name)))),
         epoch_s=draw(st.just(1_780_000_000) | st.integers(0, 2**33)),
     )
     paths = [path for path, _ in parameters_of(fleet)]
@@ -269,6 +281,7 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         services=fleet.services,
         journeys=fleet.journeys,
         node_pools=fleet.node_pools,
+        quotas=fleet.quotas,
         epoch_s=fleet.epoch_s,
         beliefs=MappingProxyType(beliefs),
     )

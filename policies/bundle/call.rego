@@ -26,6 +26,7 @@ actions := node_local_actions | {
 	"set_network_policy",
 	"set_pdb",
 	"set_probe",
+	"set_quota",
 	"set_resources",
 	"set_route",
 	"shed_load",

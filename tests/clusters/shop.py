@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,11 +14,11 @@ from twin.fleet.world import World
 from twin.kube import LiveKubeApi
 from twin.ports.plant import KubeObject
 from twin.spec.errors import Conflict, NotFound
-from twin.spec.plan import ref_of
+from twin.spec.plan import ObjectRef, ref_of
 
 __all__ = ["await_that", "lay_out_nodes", "lay_out_shop", "shop_objects"]
 
-KINDS: Final = ("Deployment", "StatefulSet", "PodDisruptionBudget", "HorizontalPodAutoscaler")
+KINDS: Final = ("ResourceQuota", "Deployment", "StatefulSet", "PodDisruptionBudget", "HorizontalPodAutoscaler")
 NAMESPACE: Final = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 PATIENCE_S: Final = 60.0
 NODES: Final = 4
@@ -48,6 +49,8 @@ def lay_out_shop(api: LiveKubeApi) -> None:
     await_that("the old shop is gone", lambda: not api.list_objects("Pod", "shop") and not _workloads(api))
     for obj in objects:
         _create(api, obj)
+        if obj["kind"] == "ResourceQuota":  # Pods made before it is seen are missed until a resync, minutes later.
+            await_that("the quota counts", functools.partial(_counts, api, ref_of(obj)))
     await_that("the shop is ready", lambda: all(_settled(obj) for obj in _workloads(api)) and _budgets_know(api))
 
 
@@ -74,6 +77,10 @@ def _budgets_know(api: LiveKubeApi) -> bool:
     """Whether the disruption controller has counted the pods that a budget is about."""
     budgets = api.list_objects("PodDisruptionBudget", "shop")
     return all(obj.get("status", {}).get("currentHealthy", 0) == 3 for obj in budgets)
+
+
+def _counts(api: LiveKubeApi, quota: ObjectRef) -> bool:
+    return bool(api.get(quota).get("status", {}).get("used") == {"pods": "0"})
 
 
 def _create(api: LiveKubeApi, obj: KubeObject) -> None:

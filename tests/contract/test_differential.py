@@ -20,7 +20,7 @@ from twin.ports.plant import KubeApi
 from twin.spec.errors import ApiError
 from twin.spec.fields import FieldPath, container_path
 from twin.spec.plan import ObjectRef
-from twin.spec.units import NS_PER_S, parse_bytes
+from twin.spec.units import NS_PER_S, parse_bytes, parse_cores
 
 WRITES: Final = int(os.environ.get("TWIN_DIFFERENTIAL", "32"))  # `make campaigns` makes many more.
 IN_A_ROW: Final = 8
@@ -29,19 +29,43 @@ SERVICES: Final = ("web", "cart", "orders")  # The autoscaler's own is left to i
 
 BUDGET: Final = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
 SCALER: Final = ObjectRef(kind="HorizontalPodAutoscaler", name="catalog", namespace="shop")
+QUOTA: Final = ObjectRef(kind="ResourceQuota", name="all", namespace="shop")
 EVICT: Final[dict[FieldPath, Any]] = {}  # instead of fields: a workload's first pod is evicted
 
 Write = tuple[ObjectRef, dict[FieldPath, Any]]
 
 
 @st.composite
-def writes(draw: st.DrawFn) -> Write:
+def sequences(draw: st.DrawFn) -> list[Write]:
+    """Writes in a row. Quotas are tried where the autoscaler is left alone: how fast it moves is another matter, and
+    its pods would take room from the others."""
+    other = draw(st.sampled_from([SCALER, QUOTA]))
+    return draw(st.lists(writes(other), min_size=IN_A_ROW, max_size=IN_A_ROW))
+
+
+@st.composite
+def writes(draw: st.DrawFn, other: ObjectRef) -> Write:
     """One write that either side may take or refuse."""
     match draw(st.integers(0, 9)):
         case 0 | 1:
             return ObjectRef(kind="Deployment", name=draw(st.sampled_from(SERVICES)), namespace="shop"), EVICT
         case 2:
             return BUDGET, {("spec", "minAvailable"): draw(st.integers(-1, 4))}
+        case 3 | 4 | 5 if other == QUOTA:
+            hard = st.one_of(
+                st.fixed_dictionaries(
+                    {("spec", "hard", "pods"): st.sampled_from(["10", "13", "14", "15", "16", "-1"])}
+                ),
+                st.fixed_dictionaries(
+                    {("spec", "hard", "requests.cpu"): st.sampled_from(["6500m", "8", None, "lots"])}
+                ),
+                st.fixed_dictionaries({("spec", "hard", "limits.cpu"): st.sampled_from(["40", None])}),
+                st.fixed_dictionaries({("spec", "hard", "limits.memory"): st.sampled_from(["3Gi", "4Gi", None])}),
+            )
+            return QUOTA, draw(hard)
+        case 6 | 7 if other == QUOTA:  # What a quota is there to refuse.
+            ref = ObjectRef(kind="Deployment", name=draw(st.sampled_from(SERVICES)), namespace="shop")
+            return ref, {("spec", "replicas"): draw(st.integers(3, 7))}
         case 3:
             field = draw(st.sampled_from(["minReplicas", "maxReplicas"]))
             return SCALER, {("spec", field): draw(st.integers(0, 10))}
@@ -80,10 +104,15 @@ def written(api: KubeApi, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> st
 
 def settled(api: KubeApi) -> dict[str, Any]:
     """What is wanted and what is there, by service: no names, times or versions."""
-    budget, scaler = api.get(BUDGET), api.get(SCALER)["spec"]
+    budget, scaler, quota = api.get(BUDGET), api.get(SCALER)["spec"], api.get(QUOTA)
     found: dict[str, Any] = {
         "budget": (budget["spec"]["minAvailable"], budget["status"]["disruptionsAllowed"]),
         "autoscaler": (scaler["minReplicas"], scaler["maxReplicas"]),
+        # Also by its status: what is enforced is what the quota controller has seen. Amounts are spelled differently.
+        "quota": [
+            {name: parse_cores(amount) for name, amount in amounts.items()}
+            for amounts in (quota["spec"]["hard"], quota["status"].get("hard", {}), quota["status"].get("used", {}))
+        ],
     }
     for name in SERVICES:
         spec = api.get(ObjectRef(kind="Deployment", name=name, namespace="shop"))["spec"]
@@ -119,7 +148,7 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(st.lists(writes(), min_size=IN_A_ROW, max_size=IN_A_ROW))
+@given(sequences())
 def test_a_world_and_a_cluster_settle_alike(kubernetes: ControlPlane, sequence: list[Write]) -> None:
     cluster = connect(kubeconfig=kubernetes.kubeconfig(ADMIN))
     lay_out_shop(cluster)
@@ -130,6 +159,8 @@ def test_a_world_and_a_cluster_settle_alike(kubernetes: ControlPlane, sequence: 
         answers = written(ours, ref, fields), written(cluster, ref, fields)
         assert answers[0] == answers[1], f"write {number}: {ref.name} {fields}"
         world.run_for(SETTLE_NS)
+        if ref == QUOTA:  # Who has been refused for long is tried again after as long again, 1000 s at most.
+            world.run_for(min(world.now_ns, 1000 * NS_PER_S))
         _await_alike(settled(ours), cluster, number)
 
 

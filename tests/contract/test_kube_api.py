@@ -23,6 +23,8 @@ from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.units import NS_PER_S
 
 CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
+QUOTA = ObjectRef(kind="ResourceQuota", name="all", namespace="shop")
+PODS, CPU = ("spec", "hard", "pods"), ("spec", "hard", "requests.cpu")
 BUDGET = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
 REPLICAS = ("spec", "replicas")
 
@@ -267,6 +269,64 @@ class NodeContract(KubeApiContract):
         finally:
             for node in nodes:
                 api.patch(node, {("spec", "unschedulable"): False})
+
+    def test_a_quota_tells_what_is_used_and_takes_amounts_only(self, api: KubeApi) -> None:
+        seen = api.get(QUOTA)["metadata"]["resourceVersion"]
+        self.wait_until(lambda: api.get(QUOTA)["status"]["used"] == {"pods": "13"})
+        for wrong in (-1, "many", "1.5"):
+            with pytest.raises(Unprocessable):
+                api.patch(QUOTA, {PODS: wrong})
+        after = api.patch(QUOTA, {PODS: 14, CPU: "6500m"})
+        assert after["spec"]["hard"] == {"pods": "14", "requests.cpu": "6500m"}
+        self.wait_until(lambda: api.get(QUOTA)["status"]["used"] == {"pods": "13", "requests.cpu": "6500m"})
+        with pytest.raises(Conflict):
+            api.patch(QUOTA, {PODS: 15}, resource_version=seen)
+        assert api.patch(QUOTA, {CPU: None})["spec"]["hard"] == {"pods": "14"}
+
+    def test_a_quota_lets_so_many_pods_be_made_and_the_rest_when_there_is_room(self, api: KubeApi) -> None:
+        api.patch(QUOTA, {PODS: "15"})
+        self.wait_until(lambda: api.get(QUOTA)["status"].get("hard") == {"pods": "15"})
+        api.patch(CART, {REPLICAS: 6})
+        self.wait_until(lambda: count(api) == 5 and "exceeded quota: all" in refusal(api))
+        assert "requested: pods=1, used: pods=15, limited: pods=15" in refusal(api)
+        api.patch(QUOTA, {PODS: "16"})
+        self.wait_until(lambda: count(api) == 6 and not refusal(api))
+
+    def test_a_quota_below_what_is_used_ends_nothing_and_lets_nothing_come_back(self, api: KubeApi) -> None:
+        api.patch(QUOTA, {PODS: "10"})
+        self.wait_until(lambda: api.get(QUOTA)["status"].get("hard") == {"pods": "10"})
+        assert count(api) == 3
+        api.evict(ref_of(api.list_objects("Pod", "shop", {"app": "cart"})[0]))
+        self.wait_until(lambda: count(api) == 2 and "exceeded quota: all" in refusal(api))
+
+    def test_a_roll_out_without_room_for_its_surge_stands_still(self, api: KubeApi) -> None:
+        api.patch(QUOTA, {PODS: "13"})
+        self.wait_until(lambda: api.get(QUOTA)["status"].get("hard") == {"pods": "13"})
+        api.patch(CART, {container_path("cart", "image"): "cart:v2"})
+        self.wait_until(lambda: "exceeded quota: all" in refusal(api))
+        images = {pod["spec"]["containers"][0]["image"] for pod in api.list_objects("Pod", "shop", {"app": "cart"})}
+        assert (images, count(api)) == ({"cart:v1"}, 3)
+
+    def test_a_quota_of_limits_lets_no_pod_be_made_that_states_none(self, api: KubeApi) -> None:
+        api.patch(QUOTA, {("spec", "hard", "limits.cpu"): "40"})
+        self.wait_until(lambda: "limits.cpu" in api.get(QUOTA)["status"].get("hard", {}))
+        api.patch(CART, {REPLICAS: 4})
+        self.wait_until(lambda: "failed quota: all: must specify limits.cpu" in refusal(api))
+        assert count(api) == 3
+        api.patch(CART, {container_path("cart", "resources", "limits", "cpu"): "1"})
+        self.wait_until(lambda: count(api) == 4 and not refusal(api))
+
+
+def count(api: KubeApi) -> int:
+    """Pods of the cart that are there to stay."""
+    pods = api.list_objects("Pod", "shop", {"app": "cart"})
+    return sum(not pod["metadata"].get("deletionTimestamp") for pod in pods)
+
+
+def refusal(api: KubeApi) -> str:
+    """Why no more pods of the cart are made, as its Deployment says it."""
+    conditions = api.get(CART)["status"].get("conditions", ())
+    return next((one["message"] for one in conditions if one["type"] == "ReplicaFailure"), "")
 
 
 def drain_of(node: str) -> Change:

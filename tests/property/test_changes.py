@@ -35,6 +35,7 @@ ACTIONS = (
     Action(kind="drain", target="b-0", parameters={"at_once": 2.0}),
     Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 10.0}),
     Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 1.0}),
+    Action(kind="set_quota", target="shop/all", parameters={"pods": 20.0}),
     Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.2}),
     Action(kind="rollout_pause", target="shop/catalog"),
     Action(kind="rollout_undo", target="shop/orders"),
@@ -51,6 +52,7 @@ AFTERWARDS: dict[str, Action | None] = {
     "rollout_undo": Action(kind="set_env", target="shop/orders", parameters={"name": "BUILD", "value": "3"}),
     "set_hpa": Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 9.0}),
     "set_pdb": Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 0.0}),
+    "set_quota": Action(kind="set_quota", target="shop/all", parameters={"pods": 30.0}),
     "cordon": None,
     "drain": None,
     "rollout_pause": None,
@@ -180,6 +182,10 @@ def test_another_figure_is_another_plan() -> None:
         (Action(kind="set_hpa", target="shop/cart", parameters={"max_replicas": 9.0}),),
         (Action(kind="set_hpa", target="shop/catalog", parameters={"min_replicas": 9.0}),),
         (Action(kind="set_pdb", target="shop/cart"),),
+        (Action(kind="set_quota", target="shop/all"),),
+        (Action(kind="set_quota", target="shop/nobody", parameters={"pods": 20.0}),),
+        (Action(kind="set_quota", target="shop/all", parameters={"pods": 12.0}),),
+        (Action(kind="set_quota", target="shop/all", parameters={"requests_cpu": "90"}),),
         (Action(kind="set_pdb", target="shop/web", parameters={"min_available": 1.0}),),
         (Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 3.0}),),
         (ACTIONS[0], Action(kind="scale", target="shop/cart", parameters={"replicas": 6.0})),
@@ -196,7 +202,7 @@ def test_every_kind_has_its_file_and_says_what_it_is() -> None:
     kinds = {kind.kind for kind in action_types()}
     assert kinds >= {
         "restart", "rollout_undo", "rollout_pause", "scale", "set_resources", "set_env", "set_image", "cordon",
-        "drain",
+        "set_quota", "drain",
         "set_hpa", "set_pdb", "set_route", "shed_load", "terminate_session", "drop_table", "set_firewall_rule",
     }  # fmt: skip
     assert all(kind.summary for kind in action_types())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -29,12 +29,14 @@ from twin.spec.fleet import (
     Journey,
     NodePool,
     Probe,
+    Quota,
     Resources,
     Service,
     Source,
     WorkloadKind,
 )
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
+from twin.spec.importers.quotas import bounds_of, is_scoped
 from twin.spec.importers.scaling import autoscaling_of, disruption_of, rolling_update_of
 from twin.spec.parameters import journey_path, op_path, service_path, station_path
 from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
@@ -103,6 +105,7 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
         services=tuple(services),
         journeys=tuple(journeys),
         node_pools=_node_pools(plant),
+        quotas=_quotas(plant, {service.namespace for service in services}),
         epoch_s=int(until_s),
         beliefs=MappingProxyType(beliefs),
     )
@@ -336,6 +339,15 @@ def _journey(
         rate_rps=rate,
         timeout_s=route.timeout_s,
         retry=route.retry,
+    )
+
+
+def _quotas(plant: Plant, namespaces: Collection[str]) -> tuple[Quota, ...]:
+    """Quotas of the twin's namespaces; what is for some pods only is left out."""
+    return tuple(
+        bounds_of(obj["metadata"]["name"], obj["metadata"]["namespace"], obj["spec"].get("hard") or {})
+        for obj in plant.kube.list_objects("ResourceQuota")
+        if obj["metadata"]["namespace"] in namespaces and not is_scoped(obj["spec"])
     )
 
 

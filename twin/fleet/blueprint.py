@@ -49,6 +49,9 @@ class Blueprint:
     liveness_timeout_s: F64
     liveness_threshold: I64
     cpu_target_ratio: F64  # (S,) of the autoscaler; inf: none
+    quotas_of: tuple[tuple[int, ...], ...]  # (S,) the namespace's quotas, by name
+    quota_covers: NDArray[np.bool_]  # (Q, S) services of the namespace
+    quota_index: dict[tuple[str, str], int]  # by (namespace, name)
     node_names: tuple[NodeName, ...]
     node_index: dict[NodeName, int]
     node_zone: I64  # (N,) index into zones
@@ -137,6 +140,7 @@ def lay_out(fleet: Fleet) -> Blueprint:
         raise BadInput("two nodes share a name", "node pools must have names of their own", "rename one of the pools")
     ready = [s.readiness for s in services]
     live = [s.liveness for s in services]
+    by_name = sorted(range(len(fleet.quotas)), key=lambda q: fleet.quotas[q].name)
     return Blueprint(
         fleet=fleet,
         network=compile_network(fleet),
@@ -162,6 +166,11 @@ def lay_out(fleet: Fleet) -> Blueprint:
         liveness_timeout_s=np.array([p.timeout_s if p else 1.0 for p in live]),
         liveness_threshold=np.array([p.failure_threshold if p else 3 for p in live], dtype=np.int64),
         cpu_target_ratio=np.array([s.autoscaling.cpu_target_ratio if s.autoscaling else np.inf for s in services]),
+        quotas_of=tuple(tuple(q for q in by_name if fleet.quotas[q].namespace == s.namespace) for s in services),
+        quota_covers=np.array(
+            [[s.namespace == one.namespace for s in services] for one in fleet.quotas], dtype=np.bool_
+        ).reshape(-1, len(services)),
+        quota_index={(one.namespace, one.name): q for q, one in enumerate(fleet.quotas)},
         node_names=tuple(names),
         node_index={name: i for i, name in enumerate(names)},
         node_zone=np.array(zone, dtype=np.int64),

@@ -19,13 +19,24 @@ from twin.fleet.blueprint import Blueprint
 from twin.fleet.perturbation import Timed
 from twin.fleet.traffic.engine import F64, I64, Conditions
 from twin.fleet.traffic.network import initial_conditions
-from twin.spec.fleet import Resources
+from twin.spec.fleet import QUOTA_RESOURCES, Quota, Resources
 from twin.spec.signal import Signal
 
-__all__ = ["NEVER_NS", "ActivePerturbation", "Bool", "HeldSession", "Phase", "State", "Template", "first_state"]
+__all__ = [
+    "NEVER_NS",
+    "UNBOUNDED",
+    "ActivePerturbation",
+    "Bool",
+    "HeldSession",
+    "Phase",
+    "State",
+    "Template",
+    "first_state",
+]
 
 Bool = NDArray[np.bool_]
 NEVER_NS: Final = int(np.iinfo(np.int64).max)
+UNBOUNDED: Final = int(np.iinfo(np.int64).max)
 
 
 class Phase(enum.IntEnum):
@@ -76,7 +87,8 @@ class HeldSession:
 
 @dataclass(slots=True)
 class State:
-    """Shapes: (S,) services, (M,) pod rows, (N,) nodes, (T,) templates, (E,) edges, (O,), (J,), (A, S) alerts."""
+    """Shapes: (S,) services, (M,) pod rows, (Q,) quotas, (N,) nodes, (T,) templates, (E,) edges, (O,), (J,), (A, S)
+    alerts."""
 
     seed: int
     replication: int
@@ -97,6 +109,7 @@ class State:
     autoscale_min: I64
     budget_min: I64  # (S,) ready pods that evictions have to leave; 0 where nothing is budgeted
     budget_version: I64
+    refused_since_ns: I64  # (S,) since when a quota lets no pod be made that is wanted; NEVER_NS: none is refused
     readiness_due_ns: I64  # when a probe is due; never while nobody waits and none fails
     liveness_due_ns: I64
 
@@ -117,6 +130,10 @@ class State:
     pod_version: I64
     schedule_due_ns: int
     pools_due_ns: int
+
+    # quotas: (Q, R), R as QUOTA_RESOURCES
+    quota_hard: I64  # pods, millicores, bytes; UNBOUNDED
+    quota_version: I64  # (Q,)
 
     # nodes
     node_dark_ns: I64  # (N,) since when it answers nobody; NEVER_NS: it does
@@ -238,9 +255,17 @@ def _limit(resources: Resources) -> float:
     return np.inf if resources.memory_limit_bytes is None else float(resources.memory_limit_bytes)
 
 
+def _hard(quota: Quota) -> list[int]:
+    """(R,) a quota's bounds in whole numbers."""
+    return [
+        round(quota.hard[name] * (1000.0 if name.endswith("cpu") else 1.0)) if name in quota.hard else UNBOUNDED
+        for name in QUOTA_RESOURCES
+    ]
+
+
 def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
     """Time zero: every service wants its declared replicas and has none yet; nothing is wrong."""
-    services = blueprint.fleet.services
+    services, quotas = blueprint.fleet.services, blueprint.fleet.quotas
     s, n = len(services), len(blueprint.node_names)
     conditions = initial_conditions(blueprint.network, blueprint.fleet)
     edges, ops = conditions.edge_timeout_s.size, conditions.op_shed_ratio.size
@@ -275,11 +300,14 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
         autoscale_min=np.array([a.min_replicas if a else 0 for a in scaled], dtype=np.int64),
         budget_min=np.array([d.min_available if (d := one.disruption) else 0 for one in services], dtype=np.int64),
         budget_version=whole(s, 1),
+        refused_since_ns=whole(s, NEVER_NS),
         readiness_due_ns=whole(s, NEVER_NS),
         liveness_due_ns=whole(s, NEVER_NS),
         **pods,
         schedule_due_ns=NEVER_NS,
         pools_due_ns=NEVER_NS,
+        quota_hard=np.array([_hard(quota) for quota in quotas], dtype=np.int64).reshape(-1, len(QUOTA_RESOURCES)),
+        quota_version=whole(len(quotas), 1),
         node_dark_ns=whole(n, NEVER_NS),
         node_ready=flags(n, True),
         node_evicted=flags(n),

@@ -40,6 +40,7 @@ def flaws_of(fleet: Fleet) -> Iterator[Flaw]:
         *_twice("node_pools", (pool.name for pool in fleet.node_pools), "name"),
         *_objects_twice(fleet.services, "autoscaling"),
         *_objects_twice(fleet.services, "disruption"),
+        *_twice("quotas", (f"{quota.namespace}/{quota.name}" for quota in fleet.quotas), "name"),
     ]
     if twice:  # The rest would be consequences: calls to the one that went under another's name.
         yield from twice

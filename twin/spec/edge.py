@@ -79,6 +79,7 @@ _QUANTITY_SCHEMA: Final = WithJsonSchema({"type": ["string", "number"], "example
 Duration = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA]
 PositiveDuration = Annotated[float, BeforeValidator(_positive_duration), _DURATION_SCHEMA]
 Cores = Annotated[float, BeforeValidator(_cores), Field(gt=0, le=1e6), _QUANTITY_SCHEMA]
+QuotaCores = Annotated[float, BeforeValidator(_cores), Field(ge=0, le=1e6), _QUANTITY_SCHEMA]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0, le=_BYTES_MAX), _QUANTITY_SCHEMA]
 FigureOrText = Annotated[float | str, BeforeValidator(_figure_or_text), WithJsonSchema({"type": ["number", "string"]})]
 Count = Annotated[int, Field(ge=0, le=_COUNT_MAX)]

@@ -19,6 +19,7 @@ from twin.spec.edge import (
     Name,
     PositiveCount,
     PositiveDuration,
+    QuotaCores,
     Rate,
     Share,
 )
@@ -30,6 +31,7 @@ from twin.spec.fleet import (
     Journey,
     NodePool,
     Probe,
+    Quota,
     Resources,
     RollingUpdate,
     Service,
@@ -282,6 +284,27 @@ class NodePoolFile(FileModel):
         )  # fmt: skip
 
 
+class QuotaFile(FileModel):
+    name: Name
+    namespace: Name
+    pods: Count | None = None
+    requests_cpu: QuotaCores | None = None
+    requests_memory: Bytes | None = None
+    limits_cpu: QuotaCores | None = None
+    limits_memory: Bytes | None = None
+
+    def to_quota(self) -> Quota:
+        return Quota(
+            name=self.name,
+            namespace=self.namespace,
+            pods=self.pods,
+            cpu_request_cores=self.requests_cpu,
+            memory_request_bytes=self.requests_memory,
+            cpu_limit_cores=self.limits_cpu,
+            memory_limit_bytes=self.limits_memory,
+        )
+
+
 class _BeliefFile(FileModel):
     source: Literal["measured", "declared", "prior"]
     spread: Figure = 0.0
@@ -298,6 +321,7 @@ class FleetFile(FileModel):
     name: Name
     epoch_s: Annotated[int, Field(ge=0, le=2**33)] = _EPOCH_S
     node_pools: list[NodePoolFile] = Field(default=[])
+    quotas: list[QuotaFile] = Field(default=[])
     journeys: list[JourneyFile] = Field(default=[])
     services: list[_ServiceFile]
     beliefs: dict[str, _BeliefFile] = Field(default={})
@@ -311,6 +335,7 @@ class FleetFile(FileModel):
             services=tuple(service.to_service() for service in self.services),
             journeys=tuple(journey.to_journey() for journey in self.journeys),
             node_pools=tuple(pool.to_pool() for pool in self.node_pools),
+            quotas=tuple(quota.to_quota() for quota in self.quotas),
             epoch_s=self.epoch_s,
             beliefs=MappingProxyType(beliefs),
         )

@@ -40,6 +40,7 @@ from twin.spec.fleet import (
     Journey,
     NodePool,
     Probe,
+    Quota,
     Resources,
     Service,
 )
@@ -123,6 +124,8 @@ def _fleet_data(fleet: Fleet) -> dict[str, Any]:
         data["epoch_s"] = fleet.epoch_s
     if fleet.node_pools:
         data["node_pools"] = [_pool_data(pool) for pool in fleet.node_pools]
+    if fleet.quotas:
+        data["quotas"] = [_quota_data(quota) for quota in fleet.quotas]
     if fleet.journeys:
         data["journeys"] = [_journey_data(journey) for journey in fleet.journeys]
     data["services"] = [_service_data(service) for service in fleet.services]
@@ -145,6 +148,20 @@ def _pool_data(pool: NodePool) -> dict[str, Any]:
         memory=bytes_text(pool.memory_bytes),
         **({"nodes": list(pool.nodes)} if pool.nodes else {}),
     )
+
+
+def _quota_data(quota: Quota) -> dict[str, Any]:
+    data = Flow(name=quota.name, namespace=quota.namespace)
+    _put(data, "pods", quota.pods, None)
+    for group, cores, count in (
+        ("requests", quota.cpu_request_cores, quota.memory_request_bytes),
+        ("limits", quota.cpu_limit_cores, quota.memory_limit_bytes),
+    ):
+        if cores is not None:
+            data[f"{group}_cpu"] = _quantity(cores_text, cores)
+        if count is not None:
+            data[f"{group}_memory"] = bytes_text(count)
+    return data
 
 
 def _journey_data(journey: Journey) -> dict[str, Any]:

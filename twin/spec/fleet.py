@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Operation, Retry, Station
 
 __all__ = [
+    "QUOTA_RESOURCES",
     "Autoscaling",
     "Belief",
     "Disruption",
@@ -22,12 +24,16 @@ __all__ = [
     "Journey",
     "NodePool",
     "Probe",
+    "Quota",
     "Resources",
     "RollingUpdate",
     "Service",
     "Source",
     "WorkloadKind",
 ]
+
+
+QUOTA_RESOURCES: Final = ("pods", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory")
 
 
 class WorkloadKind(StrEnum):
@@ -176,6 +182,27 @@ class NodePool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """A ResourceQuota: the most that all pods of a namespace may have together. None: as much as they like."""
+
+    name: str
+    namespace: str
+    pods: int | None = None
+    cpu_request_cores: float | None = None
+    memory_request_bytes: int | None = None
+    cpu_limit_cores: float | None = None
+    memory_limit_bytes: int | None = None
+
+    @property
+    def hard(self) -> Mapping[str, float]:
+        """What is bounded, by QUOTA_RESOURCES' names: pods, cores, bytes."""
+        amounts = (
+            self.pods, self.cpu_request_cores, self.memory_request_bytes, self.cpu_limit_cores, self.memory_limit_bytes,
+        )  # fmt: skip
+        return {name: amount for name, amount in zip(QUOTA_RESOURCES, amounts, strict=True) if amount is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """`epoch_s`: Unix time of simulated time zero, so that freezes and expiries have dates.
 
@@ -186,6 +213,7 @@ class Fleet:
     services: tuple[Service, ...]
     journeys: tuple[Journey, ...] = ()
     node_pools: tuple[NodePool, ...] = ()
+    quotas: tuple[Quota, ...] = ()
     epoch_s: int = 1_780_000_000
     beliefs: Mapping[str, Belief] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -154,6 +154,7 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         ("service", [s.id for s in a.services], [s.id for s in b.services]),
         ("journey", [j.name for j in a.journeys], [j.name for j in b.journeys]),
         ("node pool", [p.name for p in a.node_pools], [p.name for p in b.node_pools]),
+        ("quota", [f"{q.namespace}/{q.name}" for q in a.quotas], [f"{q.namespace}/{q.name}" for q in b.quotas]),
     ):
         common = sorted(set(ours) & set(theirs))
         if common:
@@ -172,6 +173,7 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         services=services + b.services,
         journeys=a.journeys + b.journeys,
         node_pools=a.node_pools + b.node_pools,
+        quotas=a.quotas + b.quotas,
         epoch_s=a.epoch_s,
         beliefs={**b.beliefs, **a.beliefs},
     )

@@ -11,7 +11,8 @@ import numpy as np
 from twin.fleet.plant import objects
 from twin.fleet.plant.marks import MARKS, Marks
 from twin.fleet.plant.refusals import not_found, unprocessable
-from twin.fleet.state import Phase, Template
+from twin.fleet.quotas import amount_of
+from twin.fleet.state import UNBOUNDED, Phase, Template
 from twin.fleet.systems.perturbations import refresh_behaviour
 from twin.fleet.systems.rollout import terminate
 from twin.fleet.systems.templates import roll_out
@@ -19,7 +20,7 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.errors import BadInput, Conflict, Forbidden, TooManyRequests, Unprocessable
 from twin.spec.fields import FieldPath, path_text
-from twin.spec.fleet import Resources, WorkloadKind
+from twin.spec.fleet import QUOTA_RESOURCES, Resources, WorkloadKind
 from twin.spec.ids import NodeName, ServiceId
 from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.signal import SignalKind
@@ -52,6 +53,8 @@ class WorldKubeApi:
                 return objects.autoscaler_object(world, self._row(ref, world.blueprint.autoscaler_index))
             case "PodDisruptionBudget":
                 return objects.budget_object(world, self._row(ref, world.blueprint.budget_index))
+            case "ResourceQuota":
+                return objects.quota_object(world, self._quota(ref))
             case "Node":
                 return objects.node_object(world, self._node(ref))
             case "Pod":
@@ -121,6 +124,8 @@ class WorldKubeApi:
                 self._patch_autoscaler(ref, fields)
             case "PodDisruptionBudget":
                 self._patch_budget(ref, fields)
+            case "ResourceQuota":
+                self._patch_quota(ref, fields)
             case kind if kind in MARKS:
                 Marks(self._world).patch(ref, fields)
             case _:
@@ -266,6 +271,21 @@ class WorldKubeApi:
                 state.budget_min[index] = value
                 state.budget_version[index] = state.new_version()
 
+    def _patch_quota(self, ref: ObjectRef, fields: Mapping[FieldPath, Any]) -> None:
+        state, index = self._world.state, self._quota(ref)
+        hard = state.quota_hard[index].copy()
+        for path, value in fields.items():
+            if len(path) != 3 or path[:2] != ("spec", "hard") or path[2] not in QUOTA_RESOURCES:
+                unprocessable(ref, path, "a World does not have this field")
+            resource = QUOTA_RESOURCES.index(path[2])
+            try:
+                hard[resource] = UNBOUNDED if value is None else amount_of(resource, value)
+            except BadInput as error:
+                raise Unprocessable(f"cannot patch {ref}", f"{path_text(path)}: {error}", error.next_step) from error
+        if (hard != state.quota_hard[index]).any():
+            state.quota_hard[index] = hard
+            state.quota_version[index] = state.new_version()
+
     def _remove(self, row: int) -> None:
         state = self._world.state
         terminate(state, np.array([row]), self._world.now_ns)
@@ -293,6 +313,8 @@ class WorldKubeApi:
                 for i, template in enumerate(state.templates):
                     if wanted_name is None or services[template.service].name == wanted_name:
                         yield objects.replica_set_object(world, i)
+            case "ResourceQuota":
+                yield from (objects.quota_object(world, i) for i in range(len(world.fleet.quotas)))
             case "Node":
                 yield from (objects.node_object(world, i) for i in range(len(world.blueprint.node_names)))
             case "Pod":
@@ -309,6 +331,10 @@ class WorldKubeApi:
 
     def _row(self, ref: ObjectRef, rows: Mapping[str, int]) -> int:
         index = rows.get(f"{ref.namespace}/{ref.name}")
+        return not_found(ref) if index is None else index
+
+    def _quota(self, ref: ObjectRef) -> int:
+        index = self._world.blueprint.quota_index.get((ref.namespace, ref.name))
         return not_found(ref) if index is None else index
 
     def _node(self, ref: ObjectRef) -> int:

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.fleet.declarations import LIMITS_ANNOTATION
+from twin.fleet.quotas import amount_text, room_for, used_of
 from twin.fleet.signals import unix_s
-from twin.fleet.state import NEVER_NS, Phase, Template
+from twin.fleet.state import NEVER_NS, UNBOUNDED, Phase, Template
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
-from twin.spec.fleet import Probe, Resources, Service, WorkloadKind
+from twin.spec.fleet import QUOTA_RESOURCES, Probe, Resources, Service, WorkloadKind
 from twin.spec.ids import ServiceId
 from twin.spec.units import duration_text
 
@@ -30,6 +31,7 @@ __all__ = [
     "node_object",
     "pod_name",
     "pod_object",
+    "quota_object",
     "replica_set_object",
     "route_edges",
     "route_object",
@@ -120,8 +122,18 @@ def workload_object(world: World, index: int, counts: PodCounts) -> KubeObject:
             "updatedReplicas": int(counts.updated[index]),
             "updatedReadyReplicas": int(counts.ready_updated[index]),
             "unavailableReplicas": max(int(state.wanted[index]) - ready, 0),
+            **_replica_failure(world, index),
         },
     }  # fmt: skip
+
+
+def _replica_failure(world: World, index: int) -> dict[str, Any]:
+    """That no more pods can be made, as a Deployment's status tells it."""
+    state = world.state
+    if state.refused_since_ns[index] == NEVER_NS or world.fleet.services[index].kind is not WorkloadKind.DEPLOYMENT:
+        return {}
+    _, why = room_for(world.blueprint, state, index, int(state.template[index]), 1)
+    return {"conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why}]}
 
 
 def replica_set_object(world: World, index: int) -> KubeObject:
@@ -258,6 +270,22 @@ def budget_object(world: World, index: int) -> KubeObject:
         ),
         "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": service.name}}},
         "status": {"currentHealthy": ready, "desiredHealthy": least, "disruptionsAllowed": max(ready - least, 0)},
+    }
+
+
+def quota_object(world: World, index: int) -> KubeObject:
+    quota, state = world.fleet.quotas[index], world.state
+    hard, used = state.quota_hard[index], used_of(world.blueprint, state, index)
+    bounded = [r for r in range(len(QUOTA_RESOURCES)) if hard[r] != UNBOUNDED]
+    allowed, taken = (
+        {QUOTA_RESOURCES[r]: amount_text(r, int(amounts[r])) for r in bounded} for amounts in (hard, used)
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": _metadata(world, "ResourceQuota", quota.namespace, quota.name, int(state.quota_version[index])),
+        "spec": {"hard": allowed},
+        "status": {"hard": dict(allowed), "used": taken},
     }
 
 

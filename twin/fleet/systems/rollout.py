@@ -7,19 +7,24 @@ never surge.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
 from twin.fleet.blueprint import Blueprint
+from twin.fleet.quotas import room_for
+from twin.fleet.signals import push
 from twin.fleet.state import NEVER_NS, Phase, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.traffic.engine import I64
 from twin.spec.pod_counts import share_down, share_up
+from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S
 
 __all__ = ["RolloutSystem", "terminate"]
 
+RETRY_FIRST_NS: Final = 5_115_000_000  # Ten tries, each after twice the time of the last, from 5 ms: as one.
+RETRY_MAX_NS: Final = 1000 * NS_PER_S
 TERMINATION_NS = 5 * NS_PER_S  # Out of the endpoints at once; requests under way get this long.
 
 
@@ -29,7 +34,7 @@ class RolloutSystem:
     writes: ClassVar = frozenset(
         """reconcile_due_ns pod_service pod_template pod_node pod_phase pod_ready pod_number pod_created_ns
         pod_started_ns pod_due_ns pod_restarts pod_crashes pod_ready_fails pod_live_fails pod_version pod_serial
-        version schedule_due_ns pools_due_ns pods_terminated""".split()
+        version schedule_due_ns pools_due_ns pods_terminated refused_since_ns signals signal_cursor""".split()
     )
 
     def __init__(self, blueprint: Blueprint) -> None:
@@ -42,6 +47,8 @@ class RolloutSystem:
         for service in np.flatnonzero(state.reconcile_due_ns <= now_ns):
             state.reconcile_due_ns[service] = NEVER_NS
             self._reconcile(state, int(service), now_ns)
+            if state.reconcile_due_ns[service] == NEVER_NS:
+                state.refused_since_ns[service] = NEVER_NS
 
     def _reconcile(self, state: State, service: int, now_ns: int) -> None:
         wanted = int(state.wanted[service])
@@ -103,9 +110,11 @@ class RolloutSystem:
             self._create(state, service, wanted - total, now_ns, template=template)
 
     def _create(self, state: State, service: int, count: int, now_ns: int, *, template: int | None = None) -> I64:
+        template = int(state.template[service]) if template is None else template
+        count = self._admitted(state, service, count, now_ns, template)
         rows = state.add_pod_rows(count)
         state.pod_service[rows] = service
-        state.pod_template[rows] = state.template[service] if template is None else template
+        state.pod_template[rows] = template
         state.pod_phase[rows] = Phase.PENDING
         state.pod_created_ns[rows] = now_ns
         for row in rows:
@@ -114,6 +123,22 @@ class RolloutSystem:
             state.pod_version[row] = state.new_version()
         state.schedule_due_ns = min(state.schedule_due_ns, now_ns)
         return rows
+
+    def _admitted(self, state: State, service: int, count: int, now_ns: int, template: int) -> int:
+        """How many of so many new pods the namespace's quotas let be made. The rest is tried again: whenever the
+        service is looked at, and after as long again as it has failed already, as the ReplicaSet controller does."""
+        fits, why = room_for(self._blueprint, state, service, template, count)
+        if not why:
+            return fits
+        since_ns = min(int(state.refused_since_ns[service]), now_ns)
+        state.refused_since_ns[service] = since_ns
+        wait_ns = min(max(now_ns - since_ns, RETRY_FIRST_NS), RETRY_MAX_NS)
+        state.reconcile_due_ns[service] = now_ns + wait_ns
+        push(
+            self._blueprint, state, kind=SignalKind.EVENT, service=service, reason="FailedCreate",
+            text=f"{count - fits} of {count} pods are not made: {why}", now_ns=now_ns,
+        )  # fmt: skip
+        return fits
 
 
 def _least_wanted_first(state: State, rows: I64) -> I64:

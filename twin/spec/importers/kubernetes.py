@@ -32,11 +32,11 @@ from twin.spec.importers.priors import (
     Role,
     looks_like_front_end,
 )
+from twin.spec.importers.quotas import quota_of
 from twin.spec.importers.scaling import autoscaling_of, disruption_of
 from twin.spec.importers.workloads import Mention, Workload, selects, workload_of
 from twin.spec.parameters import journey_path, op_path, parameters_of, service_path, station_path
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
-from twin.spec.units import parse_bytes, parse_cores
 
 __all__ = ["DEFAULT_NAMESPACE", "DEFAULT_OPERATION", "core_share", "import_kubernetes", "op_rates", "op_work_s"]
 
@@ -79,7 +79,9 @@ def import_kubernetes(
     builder = _Builder(graph, said, notes, node_count=sum(pool.count for pool in pools))
     services = tuple(builder.service(workload) for workload in graph.workloads.values())
     journeys = said.journeys or builder.journeys(services)
-    fleet = Fleet(name=name, services=services, journeys=journeys, node_pools=pools)
+    read = [quota_of(manifest, notes) for manifest in graph.by_kind.get("ResourceQuota", ())]
+    quotas = tuple(quota for quota in read if quota is not None)
+    fleet = Fleet(name=name, services=services, journeys=journeys, node_pools=pools, quotas=quotas)
     known = {path for path, _ in parameters_of(fleet)}
     beliefs = {path: belief for path, belief in sorted(builder.beliefs.items()) if path in known}
     fleet = replace(fleet, beliefs=MappingProxyType(beliefs))
@@ -304,26 +306,31 @@ class _Graph:
                     path.append((following, iter(calls.get(following, ()))))
 
     def note_quotas(self, fleet: Fleet) -> None:
-        for quota in self.by_kind.get("ResourceQuota", ()):
-            hard = as_map(as_map(quota.data.get("spec")).get("hard"))
+        """Which quotas let not all pods be made that are declared."""
+        manifests = {manifest.id: manifest for manifest in self.by_kind.get("ResourceQuota", ())}
+        for quota in fleet.quotas:
+            manifest = manifests[f"{quota.namespace}/{quota.name}"]
             members = [service for service in fleet.services if service.namespace == quota.namespace]
-            cores = sum(s.replicas * s.resources.cpu_request_cores for s in members)
-            memory = sum(s.replicas * s.resources.memory_request_bytes for s in members)
-            pods = float(sum(s.replicas for s in members))
-            for key, used, parse in (
-                ("requests.cpu", cores, parse_cores),
-                ("cpu", cores, parse_cores),
-                ("requests.memory", memory, parse_bytes),
-                ("memory", memory, parse_bytes),
-                ("pods", pods, parse_cores),
-            ):
-                try:
-                    limit = parse(hard[key]) if key in hard else math.inf
-                except BadInput:
-                    continue
-                if used > limit:
-                    text = f'{quota.namespace} asks for more {key} than ResourceQuota "{quota.name}" allows'
-                    self.notes.append(quota.note(Severity.WARNING, NoteKind.IGNORED, text, "spec", "hard", key))
+            asked = {
+                "pods": sum(s.replicas for s in members),
+                "requests.cpu": sum(s.replicas * s.resources.cpu_request_cores for s in members),
+                "requests.memory": sum(s.replicas * s.resources.memory_request_bytes for s in members),
+                "limits.cpu": sum(s.replicas * (s.resources.cpu_limit_cores or 0.0) for s in members),
+                "limits.memory": sum(s.replicas * (s.resources.memory_limit_bytes or 0) for s in members),
+            }
+            texts = [
+                f'{quota.namespace} asks for more {key} than ResourceQuota "{quota.name}" allows'
+                for key, most in quota.hard.items()
+                if asked[key] > most
+            ]
+            for s in members:
+                limits = {"limits.cpu": s.resources.cpu_limit_cores, "limits.memory": s.resources.memory_limit_bytes}
+                texts += [
+                    f'{s.id} states no {key}: ResourceQuota "{quota.name}" lets none of its pods be made'
+                    for key, limit in limits.items()
+                    if limit is None and key in quota.hard
+                ]
+            self.notes += [manifest.note(Severity.WARNING, NoteKind.ASSUMED, text, "spec", "hard") for text in texts]
 
 
 def _backend_names(value: Any, depth: int = 0) -> Iterator[str]:

@@ -12,7 +12,7 @@ from twin.spec.canonical import digest
 from twin.spec.checks import flaws_of
 from twin.spec.errors import BadInput
 from twin.spec.files import read_fleet, write_fleet
-from twin.spec.fleet import Fleet, Service, Source, WorkloadKind
+from twin.spec.fleet import Fleet, Quota, Service, Source, WorkloadKind
 from twin.spec.ids import ServiceId, service_of
 from twin.spec.importers import (
     ImportResult,
@@ -276,6 +276,23 @@ def test_unknown_kinds_and_references_to_nothing_are_noted() -> None:
     texts = " | ".join(note.text for note in imported(text).notes)
     for words in ('ConfigMap "gone"', "is a Rollout", "guards nothing", "selects no workload", "scales nothing"):
         assert words in texts
+
+
+def test_a_quota_is_read_and_what_it_refuses_is_noted() -> None:
+    hard = '{pods: "1", cpu: 1500m, requests.cpu: "2", limits.memory: 4Gi, services: "5", requests.memory: lots}'
+    text = workload("a") + "---\nkind: ResourceQuota\nmetadata: {name: q, namespace: ns}\nspec: {hard: " + hard + "}\n"
+    text += "---\nkind: ResourceQuota\nmetadata: {name: some, namespace: ns}\n"
+    text += 'spec: {hard: {pods: "1"}, scopes: [BestEffort]}\n'
+    result = imported(text)
+    [read] = result.fleet.quotas
+    assert read == Quota(name="q", namespace="ns", pods=1, cpu_request_cores=1.5, memory_limit_bytes=4 * 2**30)
+    texts = " | ".join(note.text for note in result.notes)
+    for words in (
+        "bounds services, which is not modelled", "bounds requests.memory by 'lots', which is no amount",
+        '"ns/some" is for some pods only', "states no limits.memory",
+    ):  # fmt: skip
+        assert words in texts
+    assert read_fleet(write_fleet(result.fleet)) == result.fleet
 
 
 def test_lists_folders_and_policies_are_read(tmp_path: Path) -> None:
