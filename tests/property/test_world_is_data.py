@@ -78,10 +78,12 @@ def test_replications_differ_and_a_seed_repeats() -> None:
     assert not np.array_equal(first.history.scrapes[-1].edges, other.history.scrapes[-1].edges)
 
 
+@pytest.mark.parametrize("pods_max", [60, 13])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_system_writes_only_what_it_declares(fault: str) -> None:
+def test_a_system_writes_only_what_it_declares(fault: str, pods_max: int) -> None:
     world = world_with(fault)
     state = world.state
+    state.quota_hard[0, 0] = pods_max  # With 13, the shop's own number, there is no room for a surge.
     drive(state, lambda: [_Checked(system) for system in world.systems()], 200 * NS_PER_S)
 
 

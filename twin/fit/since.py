@@ -2,8 +2,8 @@
 
 The twin's services are played with what production is set to now, or a verdict would be about a fleet that is no
 more. New builds and settings are deployed at the time when they were (an event says when); replicas change when the
-metrics say that they did. Of routes, autoscalers, limits and cordons nothing says when: they are taken as they are
-from the beginning. What the other Ops adapters hold (shed load) cannot be read and is left as it was.
+metrics say that they did. Of routes, autoscalers, budgets, quotas, limits and cordons nothing says when: they are taken
+as they are from the beginning. What the other Ops adapters hold (shed load) cannot be read and is left as it was.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeApi, KubeObject, Metric, Plant
 from twin.spec.errors import BadInput, NotFound
 from twin.spec.fields import FieldPath, container_path, get_field
-from twin.spec.fleet import Fleet, Service
+from twin.spec.fleet import QUOTA_RESOURCES, Fleet, Service
 from twin.spec.ids import ServiceId
+from twin.spec.importers.quotas import bounds_of
 from twin.spec.plan import ObjectRef, ref_of, workload_ref
+from twin.spec.pod_counts import whole_count
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S, parse_bytes, parse_cores, parse_duration_s
 
@@ -80,7 +82,13 @@ def template_change(service: Service, plant: Plant) -> tuple[str | None, tuple[t
 def amendments_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Amendment, ...]:
     """What else differs between the twin's objects and production's, earliest first. Raises ApiError."""
     ours = plant_of(World.build(twin, seed=0)).kube
-    found = [*_workloads(twin, ours, plant, since_s), *_routes(ours, plant, since_s), *_nodes(ours, plant, since_s)]
+    found = [
+        *_workloads(twin, ours, plant, since_s),
+        *_routes(ours, plant, since_s),
+        *_budgets(ours, plant, since_s),
+        *_quotas(ours, plant, since_s),
+        *_nodes(ours, plant, since_s),
+    ]
     return tuple(sorted(found, key=lambda amendment: (amendment.at_s, amendment.ref)))
 
 
@@ -122,6 +130,30 @@ def _routes(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
     for mine in ours.list_objects("HTTPRoute"):
         ref = ref_of(mine)
         if ref in theirs and (fields := _differing(mine, theirs[ref], _ROUTE_FIELDS)):
+            yield Amendment(since_s, ref, fields)
+
+
+def _budgets(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    theirs = {ref_of(obj): obj for obj in plant.kube.list_objects("PodDisruptionBudget")}
+    for mine in ours.list_objects("PodDisruptionBudget"):
+        ref, path = ref_of(mine), ("spec", "minAvailable")
+        kept = whole_count(get_field(theirs[ref], path)) if ref in theirs else None
+        if kept is not None and kept != get_field(mine, path):
+            yield Amendment(since_s, ref, {path: kept})
+
+
+def _quotas(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    """One that was taken away bounds nothing any more; one that is new, the twin does not have."""
+    theirs = {ref_of(obj): obj["spec"].get("hard") or {} for obj in plant.kube.list_objects("ResourceQuota")}
+    for mine in ours.list_objects("ResourceQuota"):
+        ref = ref_of(mine)
+        had, has = (
+            bounds_of(ref.name, ref.namespace, hard).hard for hard in (mine["spec"]["hard"], theirs.get(ref, {}))
+        )
+        fields: dict[FieldPath, Any] = {
+            ("spec", "hard", name): has.get(name) for name in QUOTA_RESOURCES if had.get(name) != has.get(name)
+        }
+        if fields:
             yield Amendment(since_s, ref, fields)
 
 

@@ -43,6 +43,27 @@ def test_nothing_changed_means_no_amendment(observed: tuple[World, Fleet]) -> No
     assert amendments_since(twin, plant_of(world), float(twin.epoch_s)) == ()
 
 
+def test_budgets_and_quotas_are_played_as_they_are_now(observed: tuple[World, Fleet]) -> None:
+    world, twin = observed
+    budget = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
+    quota = ObjectRef(kind="ResourceQuota", name="all", namespace="shop")
+    kube = plant_of(world, writes=True).kube
+    kube.patch(budget, {("spec", "minAvailable"): 1})
+    kube.patch(quota, {("spec", "hard", "pods"): None, ("spec", "hard", "requests.cpu"): "7500m"})
+    plant = plant_of(world)
+    found = {amendment.ref: dict(amendment.fields) for amendment in amendments_since(twin, plant, float(twin.epoch_s))}
+    assert found == {
+        budget: {("spec", "minAvailable"): 1},
+        quota: {("spec", "hard", "pods"): None, ("spec", "hard", "requests.cpu"): 7.5},
+    }
+    onset_s = plant.clock.now_s() - 60.0
+    symptom = Symptom(service=ServiceId("shop/cart"), kind=SymptomKind.ERRORS, value=0.5, usual=0.0)
+    scene = set_scene(twin, plant, Incident(id="1", title="t", onset_s=onset_s, symptoms=(symptom,)))
+    played = plant_of(scene.play(None)).kube
+    assert played.get(budget)["spec"] == kube.get(budget)["spec"]
+    assert played.get(quota)["spec"] == kube.get(quota)["spec"]
+
+
 def test_a_build_that_was_rolled_out_long_before_the_onset_is_played_too(observed: tuple[World, Fleet]) -> None:
     world, twin = observed
     kube = plant_of(world, writes=True).kube
