@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from twin.kube.snapshot import Snapshot
-from twin.kube.standins import scaled
+from twin.kube.standins import scaled, scaled_bound
 from twin.ports.plant import KubeObject
+from twin.spec.fields import FieldPath
 from twin.spec.fleet import Fleet, WorkloadKind
 from twin.spec.ids import ServiceId
 from twin.spec.plan import PatchStep, Plan, PlanStep
@@ -44,18 +45,22 @@ def requests_share(snapshot: Snapshot, *, nodes: Sequence[KubeObject], pods: Seq
 
 
 def fitted(plan: Plan, room: float) -> Plan:
-    """The plan with its requests multiplied by `room`."""
+    """The plan with its requests, and the bounds of quotas on them, multiplied by `room`."""
     return replace(plan, steps=tuple(_fitted(step, room) for step in plan.steps))
 
 
 def _fitted(step: PlanStep, room: float) -> PlanStep:
     if not isinstance(step, PatchStep):
         return step
-    fields = {
-        path: scaled(path[-1], value, room) if value is not None and "requests" in path else value
-        for path, value in step.fields.items()
-    }
-    return replace(step, fields=fields)
+    return replace(step, fields={path: _scaled_field(path, value, room) for path, value in step.fields.items()})
+
+
+def _scaled_field(path: FieldPath, value: Any, room: float) -> Any:
+    if value is None:
+        return None
+    if path[:2] == ("spec", "hard"):
+        return scaled_bound(path[-1], value, room)
+    return scaled(path[-1], value, room) if "requests" in path else value
 
 
 def _asked(resource: str, pod: Mapping[str, Any]) -> float:

@@ -27,7 +27,8 @@ from twin.spec.units import parse_bytes, parse_cores
 
 __all__ = [
     "CONTROL_PORT", "IMAGE", "LOAD", "NAMESPACE", "SCRIPTS", "addresses_of", "build_program", "dress", "images_of",
-    "load_objects", "load_script", "scaled", "script_object", "script_of", "write_images",
+    "load_objects", "load_script", "scaled", "scaled_bound", "script_object", "script_of",
+    "write_images",
 ]  # fmt: skip
 
 SOURCE: Final = Path(__file__).parent / "standin"
@@ -114,9 +115,7 @@ def dress(snapshot: Snapshot, fleet: Fleet, *, room: float) -> list[KubeObject]:
             _turn_inwards(dressed)
         elif kind == "ResourceQuota":
             hard = dressed["spec"].get("hard", {})
-            for name in hard:
-                if name.startswith("requests.") or name in ("cpu", "memory"):
-                    hard[name] = scaled(name, hard[name], room)
+            dressed["spec"]["hard"] = {name: scaled_bound(name, value, room) for name, value in hard.items()}
         elif kind == "LimitRange":
             for one in dressed["spec"].get("limits", ()):
                 for part in ("defaultRequest", "min"):
@@ -132,6 +131,12 @@ def scaled(resource: str, quantity: Any, room: float) -> str:
     if resource.endswith("memory"):
         return str(max(round(parse_bytes(str(quantity)) * room), 1))
     return str(quantity)
+
+
+def scaled_bound(resource: str, quantity: Any, room: float) -> Any:
+    """A quota's bound: of requests times `room`, as these are; of all else as it is."""
+    of_requests = resource.startswith("requests.") or resource in ("cpu", "memory")
+    return scaled(resource, quantity, room) if of_requests else quantity
 
 
 def script_object(namespace: str, name: str, script: Mapping[str, Any]) -> KubeObject:

@@ -13,10 +13,13 @@ from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.kube.archive import write_image
-from twin.kube.scale import users_share
+from twin.kube.scale import ROOM_SHARE, fitted, requests_share, users_share
 from twin.kube.snapshot import Snapshot, take_snapshot
 from twin.kube.standins import addresses_of, dress, images_of, load_script, scaled, script_of
+from twin.spec.change import Change, Reversibility
+from twin.spec.fields import FieldPath, container_path
 from twin.spec.ids import ServiceId
+from twin.spec.plan import ObjectRef, PatchStep, Plan
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,38 @@ def test_a_dressed_workload_keeps_what_kubernetes_acts_on_and_nothing_that_leads
 )  # fmt: skip
 def test_quantities_are_scaled(resource: str, quantity: str, room: float, expected: str) -> None:
     assert scaled(resource, quantity, room) == expected
+
+
+def test_requests_are_scaled_until_all_fits_beside_what_is_there(snapshot: Snapshot) -> None:
+    def asking(cpu: str) -> dict[str, Any]:
+        return {"spec": {"containers": [{"resources": {"limits": {"cpu": cpu}}}]}}
+
+    node = {"status": {"allocatable": {"cpu": "4", "memory": "64Gi"}}}
+    pods = snapshot.of("Deployment") + snapshot.of("StatefulSet")
+    asked = sum(int(pod["spec"]["replicas"]) for pod in pods) * 0.5
+    free = requests_share(snapshot, nodes=[node], pods=[])
+    assert free == pytest.approx(ROOM_SHARE * 4.0 / asked)
+    assert requests_share(snapshot, nodes=[node], pods=[asking("1")]) == pytest.approx(free * 3.0 / 4.0)
+    assert requests_share(snapshot, nodes=[node] * 100, pods=[]) == 1.0
+
+
+def test_a_plan_is_in_the_shadows_measure() -> None:
+    def step(fields: dict[FieldPath, Any]) -> PatchStep:
+        return PatchStep(ref=ObjectRef(kind="X", name="x", namespace="shop"), fields=fields)
+
+    request, limit = (container_path("cart", "resources", part, "cpu") for part in ("requests", "limits"))
+    hard = {("spec", "hard", name): value for name, value in
+            (("requests.cpu", "20"), ("cpu", "20"), ("limits.cpu", "40"), ("pods", "80"))}  # fmt: skip
+    change = Change(actions=(), reason="r", requester="ana")
+    plan = Plan(
+        change=change, steps=(step({request: "2", limit: "4"}), step(hard)), reads=(),
+        reversibility=Reversibility.REVERSIBLE, strategy=change.strategy,
+    )  # fmt: skip
+    first, second = fitted(plan, 0.1).steps
+    assert isinstance(first, PatchStep)
+    assert isinstance(second, PatchStep)
+    assert first.fields == {request: "200m", limit: "4"}
+    assert list(second.fields.values()) == ["2000m", "2000m", "40", "80"]
 
 
 def test_no_stand_in_is_given_more_users_than_its_own_limit_carries() -> None:
