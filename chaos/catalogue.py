@@ -80,7 +80,8 @@ def compile_fault(fault: Fault, fleet: Fleet, *, start_ns: int, end_ns: int | No
     names: dict[str, list[str]] = {
         "service": [str(service.id) for service in fleet.services],
         "journey": [str(journey.name) for journey in fleet.journeys],
-        "node": [whole.target],  # Nodes are numbered by the World, which checks them.
+        # Machines that a fleet does not declare are a World's own, and it names them.
+        "node": [name for pool in fleet.node_pools for name in pool.node_names] or [whole.target],
     }
     if whole.target not in names[kind.target]:
         raise BadInput(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +27,7 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
-from twin.spec.ids import JourneyName, OpId, ServiceId, op_id
+from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
 from twin.spec.parameters import parameters_of
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
 
@@ -237,6 +238,12 @@ def services(draw: st.DrawFn, service: ServiceId, targets: list[OpId], *, plain:
     )
 
 
+def _named(pool: NodePool) -> NodePool:
+    """The same machines under names of their own."""
+    names = tuple(NodeName(f"{pool.name}.{number}: [ä]") for number in range(pool.count))
+    return dataclasses.replace(pool, nodes=names)
+
+
 @st.composite
 def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fleet:
     """A small Fleet without contradictions, beliefs included."""
@@ -254,7 +261,7 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         count=st.integers(0, 9),
         cpu_cores=st.integers(1, 64).map(float),
         memory_bytes=st.integers(0, 2**40),
-    )
+    ).flatmap(lambda pool: st.sampled_from([pool, _named(pool)]))
     quota = st.builds(
         Quota,
         name=names,

@@ -62,7 +62,7 @@ def test_every_kind_is_listed_with_defaults_that_can_be_used() -> None:
 @pytest.mark.parametrize(
     "text", ["slow", "slow()", "slow(shop/cart", "fly(shop/cart)", "slow(shop/nobody)", "slow(shop/cart, factor=nan)",
              "slow(shop/cart, factor=-1)", "slow(shop/cart, speed=2)", "held_slots(shop/cart)",
-             "errors(shop/cart, ratio=2)"]
+             "errors(shop/cart, ratio=2)", "node_loss(nowhere)"]
 )  # fmt: skip
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(BadInput):

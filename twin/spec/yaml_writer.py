@@ -63,7 +63,9 @@ def _emit_entry(lead: str, value: Any, indent: str, lines: list[str]) -> None:
 def _flow(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_scalar(key)}: {_flow(item)}" for key, item in value.items()) + "}"
-    return "[]" if isinstance(value, list) else _scalar(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    return _scalar(value)
 
 
 def _scalar(value: Any) -> str:

@@ -24,6 +24,7 @@ from twin.ports import Plant
 from twin.spec.change import Action, Change
 from twin.spec.errors import Inconclusive
 from twin.spec.fault import parse_fault
+from twin.spec.files import read_fleet, write_fleet
 from twin.spec.fleet import Fleet, NodePool, Source
 from twin.spec.generators import generate
 from twin.spec.ids import NodeName, OpId, ServiceId
@@ -193,6 +194,7 @@ def test_objects_and_machines_keep_the_names_that_they_have_in_production() -> N
     production.run(120 * NS_PER_S)
     plant = plant_of(production, name="prod")
     twin = observe(OnlyPorts(plant), window_s=90.0)
+    twin = read_fleet(write_fleet(twin))  # As people keep one.
     ours = plant_of(World.build(twin, seed=1), writes=True)
     for kind, name in (("HorizontalPodAutoscaler", "hpa-7"), ("PodDisruptionBudget", "cart-pdb")):
         assert [obj["metadata"]["name"] for obj in ours.kube.list_objects(kind)] == [name]
