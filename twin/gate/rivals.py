@@ -39,7 +39,8 @@ def rivals_of(incident: Incident, twin: Fleet, plant: Plant, stated: tuple[Fault
         ]
     found += _rolled_out(incident, twin, plant)
     for node in plant.kube.list_objects("Node"):
-        if node["status"]["conditions"][0]["status"] != "True":
+        conditions = {one["type"]: one["status"] for one in node["status"]["conditions"]}
+        if conditions.get("Ready") != "True":
             found.append(_fault("node_loss", node["metadata"]["name"]))
     if any(symptom.kind is SymptomKind.TRAFFIC for symptom in incident.symptoms):
         hit = set(incident.services)

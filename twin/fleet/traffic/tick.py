@@ -379,7 +379,8 @@ class TickEngine:
         service = network.station_service[queue_station]
         shared = network.station_shared[queue_station] == 1
         pool = np.where(shared, -1, conditions.pool_start[service] + place).astype(np.int64)
-        size = np.where(shared, 1.0, conditions.pool_ready[np.maximum(pool, 0)])
+        size = np.ones(len(pool))
+        size[~shared] = conditions.pool_ready[pool[~shared]]  # Of a fleet whose last pod is gone there is no pool.
         servers = conditions.station_servers[queue_station] * size
         whole_limit = network.station_queue_limit[queue_station]
         with np.errstate(invalid="ignore"):
@@ -423,9 +424,10 @@ class TickEngine:
         if np.array_equal(old.pool_key, new.pool_key) and np.array_equal(old.pool_start, new.pool_start):
             return lost
         old_place = came_from - old.pool_start[new.pool_service]
-        pool = new.queue_pool
-        from_queue = old.queue_start[new.queue_station] + np.where(pool < 0, 0, old_place[np.maximum(pool, 0)])
-        known = (pool < 0) | (came_from[np.maximum(pool, 0)] >= 0)
+        own = new.queue_pool >= 0
+        from_queue, known = old.queue_start[new.queue_station], ~own  # A copy: indexed by an array.
+        from_queue[own] += old_place[new.queue_pool[own]]
+        known[own] = came_from[new.queue_pool[own]] >= 0
         queues = np.zeros((len(new.queue_station), Q_WIDTH))
         queues[known] = self._queues[from_queue[known]]
         contents = np.zeros((len(new.content_visit), M_WIDTH))
