@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from chaos.catalogue import compile_fault
+from scenarios.lens import ComposedPlant
 from tests.small_shop import small_shop
 from twin.cli.commands.verify import incident_now
 from twin.fit.observe import observe
@@ -80,3 +83,24 @@ def test_what_was_stated_is_not_stated_again() -> None:
     fault = "bad_rollout(shop/cart, image=cart:v9, ratio=0.5)"
     twin, plant = struck(fault, after_s=90.0)
     assert not [one for one in rivals(twin, plant, fault) if one.kind == "bad_rollout"]
+
+
+@pytest.mark.parametrize(("ready", "suspected"), [("True", False), ("Unknown", True)])
+def test_a_node_is_suspected_by_its_readiness_whatever_else_it_says(ready: str, suspected: bool) -> None:
+    """As a kubelet tells it: pressures first, and those are well when they are "False"."""
+    twin, plant = struck("errors(shop/catalog, ratio=0.4)", after_s=60.0)
+    kube = Mock(wraps=plant.kube)
+
+    def listed(kind: str, *rest: Any) -> Any:
+        found = plant.kube.list_objects(kind, *rest)
+        conditions = [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}]
+        if kind != "Node":
+            return found
+        return [{**one, "status": {**one["status"], "conditions": conditions}} for one in found]
+
+    kube.list_objects.side_effect = listed
+    watched = ComposedPlant(
+        name="prod", kube=kube, ops=plant.ops, telemetry=plant.telemetry, clock=plant.clock, live=False
+    )
+    found = rivals_of(incident_now(plant), twin, watched, ())
+    assert any(one.kind == "node_loss" for one in found) is suspected
