@@ -149,7 +149,8 @@ def test_more_pods_than_a_quota_allows_are_refused_before_and_on_the_shadow(
 
 
 def test_more_pods_than_the_nodes_hold_are_refused(shadow: KubeShadow, production: WorldPlant) -> None:
-    admitted = try_admission(shadow.kube, shadow.fit(plan_of(production, "scale", replicas=60.0)), where="shadow")
+    """Fewer than the shop's own quota lets in."""
+    admitted = try_admission(shadow.kube, shadow.fit(plan_of(production, "scale", replicas=40.0)), where="shadow")
     assert admitted.verdict is StageVerdict.FAIL
     assert "have room for" in admitted.reason
 
