@@ -17,10 +17,11 @@ from cryptography.x509.oid import NameOID
 from tests.clusters.kind import GATES, docker_engine, node_image
 from tests.clusters.shop import await_that
 from tests.real import require_tool
+from twin.kube.kind import KindCluster
 from twin.kube.pool import PoolSettings, ShadowPool
 from twin.kube.shadow import KubeShadow
 
-__all__ = ["NAME", "kubeconfig_of", "shadow_pool", "users_over"]
+__all__ = ["NAME", "kind_cluster", "kubeconfig_of", "shadow_pool", "users_over"]
 
 NAME = "test"
 
@@ -40,6 +41,11 @@ def shadow_pool(folder: Path) -> Iterator[ShadowPool]:
             yield pool
         finally:
             pool.down(NAME)
+
+
+def kind_cluster(pool: ShadowPool) -> KindCluster:
+    """The cluster under that shadow, to do things to its nodes."""
+    return KindCluster(f"twin-{NAME}", pool.folder / f"{NAME}.kubeconfig")
 
 
 def users_over(shadow: KubeShadow, duration_s: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters.shadow import NAME, users_over
+from tests.clusters.shadow import NAME, kind_cluster, users_over
 from tests.clusters.shop import await_that
 from tests.small_shop import small_shop
 from twin.change.compile import compile_change
@@ -17,7 +17,7 @@ from twin.fleet.world import World
 from twin.gate import trial as trials
 from twin.gate.admission import try_admission
 from twin.gate.trial import try_on_shadow
-from twin.kube.enclosure import close, prove
+from twin.kube.enclosure import prove
 from twin.kube.kind import clusters
 from twin.kube.pool import ShadowPool
 from twin.kube.shadow import KubeShadow
@@ -66,21 +66,22 @@ def trial(shadow: KubeShadow, plan: Plan, fault: Fault | None = BAD) -> StageRes
 
 
 def test_the_walls_are_seen_to_stand_and_seen_to_be_missing(shadows: ShadowPool) -> None:
-    record = shadows.records()[0]
+    record, cluster = shadows.records()[0], kind_cluster(shadows)
     assert [name for name in ("egress", "memory_limits", "disruption_budgets", "quotas") if record.enforces[name]]
     with shadows.borrow(NAME) as shadow:
-        record.cluster.on_node(f"twin-{NAME}-control-plane", ["iptables", "-F", "TWIN-EGRESS"])
+        cluster.on_node(f"twin-{NAME}-control-plane", ["iptables", "-F", "TWIN-EGRESS"])
         try:
-            assert prove(shadow.kube, record.cluster)["egress"] is False
+            assert prove(shadow.kube, cluster)["egress"] is False
         finally:
-            close(shadow.kube, record.cluster)
-        assert prove(shadow.kube, record.cluster)["egress"] is True
+            cluster.close(shadow.kube)
+        assert prove(shadow.kube, cluster)["egress"] is True
 
 
 def test_nothing_is_loaded_into_a_cluster_that_is_not_closed(shadows: ShadowPool, production: WorldPlant) -> None:
-    record = shadows.records()[0]
     with shadows.borrow(NAME) as closed:
-        open_one = KubeShadow("open", closed.kube, cluster=record.cluster, enforces={"egress": False}, cache=Path("/"))
+        open_one = KubeShadow(
+            "open", closed.kube, cluster=kind_cluster(shadows), enforces={"egress": False}, cache=Path("/")
+        )
         with pytest.raises(Inconclusive, match="not closed"):
             open_one.load_snapshot(take_snapshot(production.kube, ["shop"], source="a World"), small_shop())
 
@@ -173,12 +174,12 @@ def test_stand_ins_fail_as_the_model_says(shadow: KubeShadow) -> None:
 
 
 def test_a_shadow_that_dies_is_inconclusive(shadows: ShadowPool, shadow: KubeShadow, production: WorldPlant) -> None:
-    record = shadows.records()[0]
-    record.cluster.stop_node(f"twin-{NAME}-control-plane")
+    cluster = kind_cluster(shadows)
+    cluster.stop_node(f"twin-{NAME}-control-plane")
     try:
         result = trial(shadow, plan_of(production, "rollout_undo"))
     finally:
-        record.cluster.start_node(f"twin-{NAME}-control-plane")
+        cluster.start_node(f"twin-{NAME}-control-plane")
     assert result.verdict is StageVerdict.INCONCLUSIVE
     assert "cannot be set up" in result.reason
 
@@ -187,7 +188,7 @@ def test_what_does_not_come_up_leaves_nothing(shadows: ShadowPool, monkeypatch: 
     def fails(*_: object) -> None:
         raise TwinError("the walls fell", "as a test", "nothing")
 
-    monkeypatch.setattr("twin.kube.pool.close", fails)
+    monkeypatch.setattr("twin.kube.pool.prove", fails)
     with pytest.raises(TwinError, match="the walls fell"):
         shadows.up("fragile")
     assert [record.name for record in shadows.records()] == [NAME]

@@ -13,13 +13,21 @@ from twin.cli.home import home
 from twin.spec.errors import BadInput
 
 if TYPE_CHECKING:
+    from twin.kube.given import GivenCluster
     from twin.kube.pool import ShadowPool
     from twin.kube.snapshot import Snapshot
     from twin.ports.plant import KubeApi
     from twin.spec.fleet import Fleet
     from twin.spec.importers import ManifestText
 
-__all__ = ["namespaces_of", "objects_of_source", "pool_here", "snapshot_of_source", "workload_namespaces"]
+__all__ = [
+    "given_cluster",
+    "namespaces_of",
+    "objects_of_source",
+    "pool_here",
+    "snapshot_of_source",
+    "workload_namespaces",
+]
 
 LIVE: Final = "kube:"
 
@@ -45,6 +53,32 @@ def pool_here(*, node_image: str | None = None, workers: int = 0, gates: Sequenc
     return ShadowPool(
         home() / "shadows", cache=tools, settings=PoolSettings(image=image, workers=workers, gates=switched)
     )
+
+
+def given_cluster(
+    context: str | None, outside: str | None, loader: str | None, *, made_here: bool
+) -> GivenCluster | None:  # fmt: skip
+    """The cluster that options name; None if one is to be made. Raises BadInput."""
+    if context is None:
+        if outside or loader:
+            raise BadInput(
+                "whose --outside or --image-loader is it?", "a cluster that is made here needs neither",
+                "name your cluster: --context, or leave them out",
+            )  # fmt: skip
+        return None
+    if made_here:
+        raise BadInput(
+            f"cannot make {context}", "it is a cluster already: its nodes and its gates are its own",
+            "leave out --node-image, --workers and --feature-gate",
+        )  # fmt: skip
+    if not outside:
+        raise BadInput(
+            f"cannot try the walls of {context}", "nobody outside is named",
+            "--outside HOST:PORT: a TCP port that its nodes can reach and its pods must not",
+        )  # fmt: skip
+    from twin.kube.given import GivenCluster
+
+    return GivenCluster(context=context, beyond=outside, loader=loader or "")
 
 
 def snapshot_of_source(

@@ -60,6 +60,8 @@ class _Resource:
 
 
 _RESOURCES: Final[Mapping[str, _Resource]] = {
+    "ClusterRole": _Resource("rbac.authorization.k8s.io/v1", "clusterroles", namespaced=False),
+    "ClusterRoleBinding": _Resource("rbac.authorization.k8s.io/v1", "clusterrolebindings", namespaced=False),
     "ConfigMap": _Resource("v1", "configmaps"),
     "CustomResourceDefinition": _Resource("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False),
     "DaemonSet": _Resource("apps/v1", "daemonsets"),

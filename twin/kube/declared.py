@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 
+from twin.kube.snapshot import CLUSTER_KINDS
 from twin.ports.plant import KubeObject
 from twin.spec.errors import NotFound
 from twin.spec.importers.manifests import ManifestText, read_manifests
@@ -20,7 +21,8 @@ class DeclaredObjects:
         self._objects: list[KubeObject] = []
         for manifest in manifests:
             obj = copy.deepcopy(manifest.data)
-            obj["metadata"].setdefault("namespace", manifest.namespace)
+            if obj["kind"] not in CLUSTER_KINDS:
+                obj["metadata"].setdefault("namespace", manifest.namespace)
             self._objects.append(obj)
 
     def namespaces(self) -> list[str]:
@@ -34,6 +36,6 @@ class DeclaredObjects:
             raise NotFound(f"cannot list {kind}", "nothing of that kind is declared", "see the manifests")
         found = [
             obj for obj in self._objects
-            if obj["kind"] == kind and (not namespace or obj["metadata"]["namespace"] == namespace)
+            if obj["kind"] == kind and (not namespace or obj["metadata"].get("namespace") == namespace)
         ]  # fmt: skip
-        return sorted(found, key=lambda obj: (obj["metadata"]["namespace"], obj["metadata"]["name"]))
+        return sorted(found, key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))

@@ -7,11 +7,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from twin.kube.api import LiveKubeApi
+from twin.kube.walls import close_nodes, somebody_at
+from twin.ports.plant import KubeObject
 from twin.spec.errors import ComponentMissing, TwinError
 
 __all__ = ["KindCluster", "clusters", "create_cluster", "delete_cluster"]
@@ -27,6 +31,10 @@ class KindCluster:
 
     name: str
     kubeconfig: Path
+
+    @property
+    def remedy(self) -> str:
+        return "see the nodes' iptables"
 
     def load_images(self, archive: Path) -> None:
         """Give an image archive's images to every node. Raises ComponentMissing, TwinError."""
@@ -47,7 +55,20 @@ class KindCluster:
     def start_node(self, node: str) -> None:
         _run("docker", ["unpause", node])
 
-    def gateway(self) -> str:
+    def close(self, api: LiveKubeApi) -> None:
+        close_nodes(api, self.on_node)
+
+    def walls(self, namespace: str) -> list[KubeObject]:
+        """None: the nodes are closed."""
+        return []
+
+    @contextmanager
+    def outside(self) -> Iterator[str]:
+        """A port of this machine, open as long as the block runs."""
+        with somebody_at(self._gateway()) as address:
+            yield address
+
+    def _gateway(self) -> str:
         """The address under which a node sees the machine that it runs on."""
         told = json.loads(_run("docker", ["inspect", self.nodes()[0]]))
         networks: Mapping[str, Any] = told[0]["NetworkSettings"]["Networks"]

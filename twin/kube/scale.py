@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from twin.kube.dressing import scaled, scaled_bound
 from twin.kube.snapshot import Snapshot
-from twin.kube.standins import scaled, scaled_bound
 from twin.ports.plant import KubeObject
 from twin.spec.fields import FieldPath
 from twin.spec.fleet import Fleet, WorkloadKind

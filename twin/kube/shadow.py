@@ -10,25 +10,22 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from twin.kube.api import LiveKubeApi
-from twin.kube.kind import KindCluster
+from twin.kube.cluster import MANAGED, ShadowCluster
+from twin.kube.loaded import Images, Loaded, Mischief, users_script
 from twin.kube.scale import cores_of, fitted, requests_share, users_share
 from twin.kube.snapshot import KINDS, Snapshot
 from twin.kube.standins import (
     CONTROL_PORT,
+    IMAGE,
     LOAD,
     NAMESPACE,
     SCRIPTS,
-    addresses_of,
     build_program,
-    dress,
     images_of,
-    load_objects,
-    load_script,
     script_of,
     write_images,
 )
@@ -40,49 +37,26 @@ from twin.spec.ids import JourneyName, ServiceId
 from twin.spec.plan import ObjectRef, Plan, ref_of
 from twin.spec.receipt import EvidenceLevel
 
-__all__ = ["KubeShadow", "Loaded", "wait_until"]
+__all__ = ["KubeShadow", "wait_until"]
 
 PUT_TRIES: Final = 5
 READY_MAX_S: Final = 120.0
+PULLED_MAX_S: Final = 900.0  # Real images come from a registry first.
 GONE_MAX_S: Final = 60.0
 POLL_S: Final = 0.25
-TICKS_A_S: Final = 100.0  # of /proc/stat, on every machine that Kubernetes runs on
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
-MANAGED: Final = "twin.dev/shadow"  # label of what we made, and may take away again
 DEFAULT: Final = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """`room` and `share`: what requests and users' rates were multiplied by."""
-
-    snapshot: Snapshot
-    fleet: Fleet
-    objects: tuple[KubeObject, ...]
-    addresses: Mapping[str, str]
-    room: float
-    share: float
-
-
-@dataclass(slots=True)
-class _Mischief:
-    """What misbehaves now."""
-
-    conducts: dict[ServiceId, tuple[Conduct, ...]] = field(default_factory=dict)
-    held: dict[ServiceId, dict[str, int]] = field(default_factory=dict)
-    delays: dict[ServiceId, dict[str, float]] = field(default_factory=dict)
-    factors: dict[JourneyName, float] = field(default_factory=dict)
-
-
 class KubeShadow:
-    """Implements Shadow on a kind cluster that `pool` made."""
+    """Implements Shadow on a cluster that `pool` made or was given."""
 
     def __init__(
         self,
         name: str,
         api: LiveKubeApi,
         *,
-        cluster: KindCluster,
+        cluster: ShadowCluster,
         enforces: Mapping[str, bool],
         cache: Path,
     ) -> None:
@@ -92,7 +66,7 @@ class KubeShadow:
         self._enforces = dict(enforces)
         self._cache = cache
         self._loaded: Loaded | None = None
-        self._mischief = _Mischief()
+        self._mischief = Mischief()
 
     @property
     def name(self) -> str:
@@ -100,7 +74,8 @@ class KubeShadow:
 
     @property
     def level(self) -> EvidenceLevel:
-        return EvidenceLevel.STAND_INS
+        real = self._loaded is not None and self._loaded.images is Images.REAL
+        return EvidenceLevel.REAL_IMAGES if real else EvidenceLevel.STAND_INS
 
     @property
     def kube(self) -> LiveKubeApi:
@@ -117,38 +92,52 @@ class KubeShadow:
             raise BadInput(f"shadow {self._name} is empty", "nothing was loaded into it", "twin shadow load")
         return self._loaded
 
-    def load_snapshot(self, snapshot: Snapshot, fleet: Fleet) -> Loaded:
+    @property
+    def state(self) -> tuple[Loaded | None, Mischief]:
+        """What it plays, and what was done to it: to be written down, and taken up by `go_on`."""
+        return self._loaded, self._mischief
+
+    def go_on(self, loaded: Loaded, mischief: Mischief) -> None:
+        """With what the cluster already plays."""
+        self._loaded, self._mischief = loaded, mischief
+
+    def load_snapshot(self, snapshot: Snapshot, fleet: Fleet, *, images: Images = Images.STAND_INS) -> Loaded:
         """Take away what was loaded before, load this, and wait until it is ready.
 
-        Raises Inconclusive if the shadow is not closed or does not get ready; ComponentMissing; ApiError.
+        Raises BadInput if one of its namespaces is there and no shadow's; Inconclusive if the shadow is not closed or
+        does not get ready; ComponentMissing; ApiError.
         """
         if not self._enforces.get("egress", False):
             raise Inconclusive(
                 f"shadow {self._name} is not closed", "its pods were not seen to be kept from outside",
                 "make it anew: twin shadow down; twin shadow up",
             )  # fmt: skip
+        self._refuse_others(snapshot.namespaces)
         self.clear()
         nodes = self._api.list_objects("Node")
-        room = requests_share(snapshot, nodes=nodes, pods=self._api.list_objects("Pod"))
-        share = users_share(fleet, cores_of(nodes))
-        addresses = addresses_of(snapshot)
-        self._load_images(images_of(snapshot))
-        objects = [
-            *({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in snapshot.namespaces),
-            *dress(snapshot, fleet, room=room),
-        ]  # fmt: skip
-        users = load_objects(load_script(fleet, addresses, share=share))
-        for obj in (*objects, *users):
-            obj["metadata"].setdefault("labels", {})[MANAGED] = "true"
-        self._loaded = Loaded(
-            snapshot=snapshot, fleet=fleet, objects=(*objects, *users), addresses=addresses, room=room, share=share
-        )
-        self._teach({obj["kind"] for obj in objects})
-        for part in (objects, users):  # Nobody comes before there is somebody to answer.
+        loaded = Loaded.of(
+            snapshot, fleet, images=images, walls=self._cluster.walls,
+            room=requests_share(snapshot, nodes=nodes, pods=self._api.list_objects("Pod")),
+            share=users_share(fleet, cores_of(nodes)),
+        )  # fmt: skip
+        self._load_images(images_of(snapshot) if images is Images.STAND_INS else [IMAGE])
+        self._loaded = loaded
+        self._teach({obj["kind"] for obj in loaded.objects})
+        for part in (loaded.objects, loaded.users):  # Nobody comes before there is somebody to answer.
             for obj in part:
                 self._put(obj)
             self._await_ready()
-        return self._loaded
+        return loaded
+
+    def _refuse_others(self, namespaces: Sequence[str]) -> None:
+        """A cluster that somebody uses, production above all, must not be written over."""
+        for one in self._api.list_objects("Namespace"):
+            name, labels = one["metadata"]["name"], one["metadata"].get("labels", {})
+            if name in namespaces and name != DEFAULT and MANAGED not in labels:
+                raise BadInput(
+                    f"shadow {self._name} has a namespace {name}", "no shadow made it, so it is not ours to write over",
+                    "give a cluster that is for this alone",
+                )  # fmt: skip
 
     def clear(self) -> None:
         """Take away what was loaded. Raises Inconclusive if it does not go."""
@@ -169,7 +158,7 @@ class KubeShadow:
             max_s=GONE_MAX_S,
         )
         self._loaded = None
-        self._mischief = _Mischief()
+        self._mischief = Mischief()
 
     def _managed(self, kind: str) -> list[KubeObject]:
         try:
@@ -180,8 +169,8 @@ class KubeShadow:
     # Shadow
 
     def reset(self) -> None:
-        self._mischief = _Mischief()
-        for obj in self.loaded.objects:
+        self._mischief = Mischief()
+        for obj in (*self.loaded.objects, *self.loaded.users):
             if obj["kind"] in (*WORKLOADS, "ConfigMap", "PodDisruptionBudget", "ResourceQuota", "HTTPRoute",
                                "HorizontalPodAutoscaler"):  # fmt: skip
                 self._put(obj)
@@ -197,10 +186,15 @@ class KubeShadow:
         return fitted(plan, self.loaded.room)
 
     def conduct(self, service: ServiceId, conducts: Sequence[Conduct]) -> None:
+        if self.loaded.images is Images.REAL:
+            if all(one.image is not None or one.env is not None for one in conducts):
+                return  # What a build or a setting does, a real program does by itself.
+            self._refuse_to_play("misbehave")
         self._mischief.conducts[service] = tuple(conducts)
         self._tell(service)
 
     def hold(self, service: ServiceId, station: str, slots: int) -> None:
+        self._refuse_to_play("hold its servers")
         self._mischief.held.setdefault(service, {})[station] = slots
         self._tell(service)
 
@@ -213,29 +207,39 @@ class KubeShadow:
         self._tell_users()
 
     def delay(self, caller: ServiceId, callee: ServiceId, delay_s: float) -> None:
+        self._refuse_to_play("wait for a slow network")
         self._mischief.delays.setdefault(caller, {})[callee] = delay_s
         self._tell(caller)
 
     def users(self) -> Mapping[JourneyName, UserCount]:
-        pods = self._api.list_objects("Pod", NAMESPACE, {"app": LOAD})
         came: dict[str, float] = {}
         bad: dict[str, float] = {}
-        for pod in pods:
-            ref = ObjectRef(kind="Pod", name=pod["metadata"]["name"], namespace=NAMESPACE)
-            for line in self._api.ask_pod(ref, CONTROL_PORT, "metrics").splitlines():
-                if line.startswith("twin_users_total{"):
-                    labels, _, value = line.removeprefix("twin_users_total{").partition("} ")
-                    said = dict(part.split("=", 1) for part in labels.replace('"', "").split(","))
-                    journey = said["caller_operation"]
-                    came[journey] = came.get(journey, 0.0) + float(value)
-                    bad[journey] = bad.get(journey, 0.0) + float(value) * (said["outcome"] != "ok")
+        for line in self._users_metrics():
+            if line.startswith("twin_users_total{"):
+                labels, _, value = line.removeprefix("twin_users_total{").partition("} ")
+                said = dict(part.split("=", 1) for part in labels.replace('"', "").split(","))
+                journey = said["caller_operation"]
+                came[journey] = came.get(journey, 0.0) + float(value)
+                bad[journey] = bad.get(journey, 0.0) + float(value) * (said["outcome"] != "ok")
         return {JourneyName(name): UserCount(came=came[name], let_down=bad[name]) for name in sorted(came)}
 
+    def _users_metrics(self) -> list[str]:
+        """What the generator shows; it also knows its node's processor."""
+        return [
+            line
+            for pod in self._api.list_objects("Pod", NAMESPACE, {"app": LOAD})
+            for line in self._api.ask_pod(
+                ObjectRef(kind="Pod", name=pod["metadata"]["name"], namespace=NAMESPACE), CONTROL_PORT, "metrics"
+            ).splitlines()
+        ]
+
     def processor_s(self) -> tuple[float, float]:
-        told = self._cluster.on_node(self._cluster.nodes()[0], ["cat", "/proc/stat"]).splitlines()[0].split()
-        ticks = [float(one) for one in told[1:9]]  # user nice system idle iowait irq softirq steal
-        idle = ticks[3] + ticks[4]
-        return (sum(ticks) - idle) / TICKS_A_S, sum(ticks) / TICKS_A_S
+        spent = dict.fromkeys(("busy", "all"), 0.0)
+        for line in self._users_metrics():
+            for mode in spent:
+                if line.startswith(f'twin_node_cpu_seconds_total{{mode="{mode}"}} '):
+                    spent[mode] = float(line.rpartition(" ")[2])
+        return spent["busy"], spent["all"]
 
     def events(self) -> Sequence[KubeObject]:
         found = [one for name in self.loaded.snapshot.namespaces for one in self._api.list_objects("Event", name)]
@@ -248,6 +252,13 @@ class KubeShadow:
 
     def sleep(self, duration_s: float) -> None:
         time.sleep(duration_s)
+
+    def _refuse_to_play(self, what: str) -> None:
+        if self.loaded.images is Images.REAL:
+            raise Inconclusive(
+                f"shadow {self._name} cannot let a program {what}", "it runs real images, and these do what they do",
+                "load it with stand-ins",
+            )  # fmt: skip
 
     # Scripts
 
@@ -280,10 +291,14 @@ class KubeShadow:
         loaded = self.loaded
         factors = {str(name): factor for name, factor in self._mischief.factors.items()}
         self._write_script(
-            NAMESPACE, LOAD, load_script(loaded.fleet, loaded.addresses, share=loaded.share, factors=factors)
-        )
+            NAMESPACE, LOAD,
+            users_script(loaded.images)(loaded.fleet, loaded.addresses, share=loaded.share, factors=factors),
+        )  # fmt: skip
 
     def _tell_all(self) -> None:
+        if self.loaded.images is Images.REAL:
+            self._tell_users()
+            return
         played = {
             f"{o['metadata']['namespace']}/{o['metadata']['name']}"
             for o in self.loaded.objects
@@ -370,14 +385,13 @@ class KubeShadow:
             return [f"{o['metadata']['namespace']}/{o['metadata']['name']}" for o in found if not _settled(o)]
 
         waiting: list[str] = []
+        max_s = READY_MAX_S if self.loaded.images is Images.STAND_INS else PULLED_MAX_S
 
         def ready() -> bool:
             waiting[:] = missing()
             return not waiting
 
-        wait_until(
-            "every stand-in is ready", ready, max_s=READY_MAX_S, why=lambda: f"not ready: {', '.join(waiting[:5])}"
-        )
+        wait_until("every workload is ready", ready, max_s=max_s, why=lambda: f"not ready: {', '.join(waiting[:5])}")
 
 
 def wait_until(what: str, holds: Callable[[], bool], *, max_s: float, why: Callable[[], str] = lambda: "") -> None:

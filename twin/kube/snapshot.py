@@ -21,6 +21,7 @@ from twin.spec.ids import Sha256
 from twin.spec.owners import owner_of
 
 __all__ = [
+    "CLUSTER_KINDS",
     "KINDS",
     "REDACTED",
     "SIZE_MAX_BYTES",
@@ -35,7 +36,7 @@ SIZE_MAX_BYTES: Final = 64 * 2**20
 REDACTED: Final = "cmVkYWN0ZWQ="  # base64 of "redacted"
 # In the order in which a cluster wants them: what others need comes first.
 CLUSTER_KINDS: Final = ("PriorityClass", "CustomResourceDefinition", "ValidatingWebhookConfiguration",
-                        "MutatingWebhookConfiguration")  # fmt: skip
+                        "MutatingWebhookConfiguration", "ClusterRole", "ClusterRoleBinding")  # fmt: skip
 KINDS: Final = (
     "ResourceQuota", "LimitRange", "ServiceAccount", "ConfigMap", "Secret", "Role", "RoleBinding", "Service",
     "Endpoints", "PodDisruptionBudget", "NetworkPolicy", "HTTPRoute", "ReplicaSet", "Deployment", "StatefulSet",
@@ -97,6 +98,7 @@ def take_snapshot(kube: Readable, namespaces: Sequence[str], *, source: str) -> 
             f"there is nothing in {', '.join(namespaces) or 'no namespace'}", f"{source} holds no objects there",
             "name other namespaces: -n shop",
         )  # fmt: skip
+    found = _without_other_roles(found, namespaces)
     workloads = {_key(obj) for obj in found if obj["kind"] in ("Deployment", "StatefulSet", "DaemonSet")}
     scaled = _scaled(found)
     owners = {_key(obj): owner for obj in found if (owner := _owner(obj, scaled))}
@@ -191,6 +193,26 @@ def _keeps(obj: KubeObject, workloads: set[str]) -> bool:
         f"{one['kind']}/{metadata.get('namespace', '')}/{one['name']}" for one in metadata.get("ownerReferences", ())
     ]
     return not owners or kind == "ReplicaSet"
+
+
+def _without_other_roles(objects: Sequence[KubeObject], namespaces: Sequence[str]) -> list[KubeObject]:
+    """Of the whole cluster's roles and bindings those that say what these namespaces' accounts may do."""
+    groups = {"system:serviceaccounts", *(f"system:serviceaccounts:{name}" for name in namespaces)}
+
+    def is_theirs(subject: Mapping[str, Any]) -> bool:
+        if subject["kind"] == "ServiceAccount":
+            return subject.get("namespace") in namespaces
+        return subject["kind"] == "Group" and subject["name"] in groups
+
+    bindings = [
+        obj
+        for obj in objects
+        if obj["kind"] == "RoleBinding"
+        or (obj["kind"] == "ClusterRoleBinding" and any(map(is_theirs, obj.get("subjects") or ())))
+    ]
+    kept = {_key(obj) for obj in bindings}
+    kept |= {f"ClusterRole/{one['roleRef']['name']}" for one in bindings if one["roleRef"]["kind"] == "ClusterRole"}
+    return [obj for obj in objects if obj["kind"] not in ("ClusterRole", "ClusterRoleBinding") or _key(obj) in kept]
 
 
 def _scaled(objects: Sequence[KubeObject]) -> dict[str, str]:

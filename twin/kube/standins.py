@@ -7,7 +7,6 @@ name of the snapshot's images; a name that the snapshot does not know cannot be 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -18,17 +17,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from twin.kube.archive import write_image
+from twin.kube.dressing import dressed, scale_requests
 from twin.kube.snapshot import Snapshot
 from twin.ports.plant import KubeObject
 from twin.spec.errors import ComponentMissing
 from twin.spec.fleet import Fleet, Service
 from twin.spec.program import Cached, Call, Hold, Publish, Scope, Step, Work
-from twin.spec.units import parse_bytes, parse_cores
+from twin.spec.units import parse_bytes
 
 __all__ = [
     "CONTROL_PORT", "IMAGE", "LOAD", "NAMESPACE", "SCRIPTS", "addresses_of", "build_program", "dress", "images_of",
-    "load_objects", "load_script", "scaled", "scaled_bound", "script_object", "script_of",
-    "write_images",
+    "load_objects", "load_script", "script_object", "script_of", "write_images",
 ]  # fmt: skip
 
 SOURCE: Final = Path(__file__).parent / "standin"
@@ -37,6 +36,7 @@ NAMESPACE: Final = "twin-shadow"  # where the users of a shadow live
 LOAD: Final = "twin-load"
 SCRIPTS: Final = "twin-script"  # prefix of the ConfigMaps that say what to play
 CONTROL_PORT: Final = 9464
+SERVE_PORT: Final = 8080
 BUILD_MAX_S: Final = 300.0
 WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 MEMORY_MIN_BYTES: Final = 24 * 2**20  # the least with which the program runs
@@ -94,49 +94,18 @@ def write_images(program: Path, names: Sequence[str], out: Path) -> None:
 
 def dress(snapshot: Snapshot, fleet: Fleet, *, room: float) -> list[KubeObject]:
     """The snapshot's objects as a shadow takes them: workloads as stand-ins with their scripts, nothing that leads
-    outside, no revisions. `room`: what requests, quotas and limit ranges of cpu and memory are multiplied by, so that
-    what was made for a data centre can be scheduled here."""
+    outside, no revisions. `room`: as `dressed`."""
     known = {str(service.id): service for service in fleet.services}
     addresses = addresses_of(snapshot)
-    objects: list[KubeObject] = []
-    for obj in snapshot.objects:
-        kind, metadata = obj["kind"], obj["metadata"]
-        if kind in ("ReplicaSet", "Endpoints", "ServiceAccount", "CustomResourceDefinition"):
-            continue
-        if kind.endswith("WebhookConfiguration"):
-            continue  # Their servers are not here. docs/LIMITS.md says so.
-        dressed = copy.deepcopy(obj)
-        if kind in WORKLOADS:
-            service = known.get(f"{metadata['namespace']}/{metadata['name']}")
-            script = script_of(service, addresses) if service else _idle(obj)
-            objects.append(script_object(metadata["namespace"], metadata["name"], script))
-            _dress_pod(dressed["spec"]["template"], metadata["name"], room)
-        elif kind == "Service":
-            _turn_inwards(dressed)
-        elif kind == "ResourceQuota":
-            hard = dressed["spec"].get("hard", {})
-            dressed["spec"]["hard"] = {name: scaled_bound(name, value, room) for name, value in hard.items()}
-        elif kind == "LimitRange":
-            for one in dressed["spec"].get("limits", ()):
-                for part in ("defaultRequest", "min"):
-                    one[part] = {name: scaled(name, value, room) for name, value in one.get(part, {}).items()}
-        objects.append(dressed)
-    return objects
 
+    def play(workload: KubeObject) -> list[KubeObject]:
+        metadata = workload["metadata"]
+        service = known.get(f"{metadata['namespace']}/{metadata['name']}")
+        script = script_of(service, addresses) if service else _idle(workload)
+        _dress_pod(workload["spec"]["template"], metadata["name"], room)
+        return [script_object(metadata["namespace"], metadata["name"], script), workload]
 
-def scaled(resource: str, quantity: Any, room: float) -> str:
-    """A quantity of cpu or memory times `room`; others as they are."""
-    if resource.endswith("cpu"):
-        return f"{max(round(parse_cores(str(quantity)) * room * 1000), 1)}m"
-    if resource.endswith("memory"):
-        return str(max(round(parse_bytes(str(quantity)) * room), 1))
-    return str(quantity)
-
-
-def scaled_bound(resource: str, quantity: Any, room: float) -> Any:
-    """A quota's bound: of requests times `room`, as these are; of all else as it is."""
-    of_requests = resource.startswith("requests.") or resource in ("cpu", "memory")
-    return scaled(resource, quantity, room) if of_requests else quantity
+    return dressed(snapshot, room=room, workload=play, target_port=SERVE_PORT)
 
 
 def script_object(namespace: str, name: str, script: Mapping[str, Any]) -> KubeObject:
@@ -175,7 +144,7 @@ def script_of(
         "start_s": min(
             service.start_s, 3.0
         ),  # What the model adds for starting is mostly what Kubernetes takes anyway.
-        "ports": [80, 8080],
+        "ports": [80, SERVE_PORT],
         "behaviours": list(behaviours),
     }
 
@@ -296,7 +265,7 @@ def _idle(workload: KubeObject) -> dict[str, Any]:
     metadata = workload["metadata"]
     return {
         "service": f"{metadata['namespace']}/{metadata['name']}", "operations": {}, "stations": {}, "start_s": 0.0,
-        "ports": [80, 8080], "behaviours": [],
+        "ports": [80, SERVE_PORT], "behaviours": [],
     }  # fmt: skip
 
 
@@ -313,16 +282,13 @@ def _dress_pod(template: dict[str, Any], name: str, room: float) -> None:
     template["spec"]["volumes"] = [{"name": "twin-script", "configMap": {"name": f"{SCRIPTS}-{name}"}}]
     template["spec"]["automountServiceAccountToken"] = False
     for number, container in enumerate(template["spec"]["containers"]):
-        dressed = {key: container[key] for key in ("name", "image", "env", "ports", "resources") if key in container}
-        dressed["imagePullPolicy"] = "IfNotPresent"
-        dressed["args"] = ["serve"] if number == 0 else ["rest"]
-        dressed["env"] = [one for one in dressed.get("env", ()) if "value" in one]
-        dressed["volumeMounts"] = [{"name": "twin-script", "mountPath": "/twin"}]
-        resources = dressed.setdefault("resources", {})
-        limits = resources.get("limits", {})
-        # What asks for nothing and is limited asks for its limit: said here, since it is to be scaled.
-        requests = {**limits, **resources.get("requests", {})}
-        resources["requests"] = {key: scaled(key, value, room) for key, value in requests.items()}
+        played = {key: container[key] for key in ("name", "image", "env", "ports", "resources") if key in container}
+        played["imagePullPolicy"] = "IfNotPresent"
+        played["args"] = ["serve"] if number == 0 else ["rest"]
+        played["env"] = [one for one in played.get("env", ()) if "value" in one]
+        played["volumeMounts"] = [{"name": "twin-script", "mountPath": "/twin"}]
+        scale_requests(played, room)
+        limits = played["resources"].get("limits", {})
         if "memory" in limits and parse_bytes(str(limits["memory"])) < MEMORY_MIN_BYTES:
             limits["memory"] = str(MEMORY_MIN_BYTES)
         for key, path in (("readinessProbe", "/ready"), ("livenessProbe", "/live"), ("startupProbe", "/ready")):
@@ -330,17 +296,5 @@ def _dress_pod(template: dict[str, Any], name: str, room: float) -> None:
                 timing = {k: v for k, v in container[key].items() if k not in ("httpGet", "exec", "tcpSocket", "grpc")}
                 if "initialDelaySeconds" in timing:  # A stand-in starts in no time.
                     timing["initialDelaySeconds"] = min(timing["initialDelaySeconds"], DELAY_MAX_S)
-                dressed[key] = {**timing, "httpGet": {"path": path, "port": CONTROL_PORT}}
-        template["spec"]["containers"][number] = dressed
-
-
-def _turn_inwards(service: KubeObject) -> None:
-    """A name that leads outside leads to nothing; ports lead to where stand-ins listen."""
-    spec = service["spec"]
-    for part in ("externalName", "externalIPs", "loadBalancerIP", "loadBalancerSourceRanges", "externalTrafficPolicy",
-                 "loadBalancerClass", "allocateLoadBalancerNodePorts", "ipFamilies", "ipFamilyPolicy"):  # fmt: skip
-        spec.pop(part, None)
-    spec["type"] = "ClusterIP"
-    for port in spec.get("ports", ()):
-        if port.get("protocol", "TCP") == "TCP":
-            port["targetPort"] = 8080
+                played[key] = {**timing, "httpGet": {"path": path, "port": CONTROL_PORT}}
+        template["spec"]["containers"][number] = played

@@ -6,6 +6,7 @@ The client's generated methods return objects of their own; we want the wire's, 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,10 +84,10 @@ def open_transport(*, context: str | None, kubeconfig: Path | None) -> ClientTra
         configuration = Configuration()
         # What is sent again, and when, is ours to decide: urllib3 by itself would repeat a deletion.
         configuration.retries = False
+        named = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG")  # The client reads it only once.
         client = config.new_client_from_config(  # type: ignore[no-untyped-call]
-            config_file=None if kubeconfig is None else str(kubeconfig), context=context, persist_config=False,
-            client_configuration=configuration,
-        )  # fmt: skip
+            config_file=named, context=context, persist_config=False, client_configuration=configuration
+        )
     except (config.ConfigException, OSError, ValueError) as error:
         raise BadInput(
             f"cannot use the context {context or '(current)'}", str(error), "see: kubectl config get-contexts"

@@ -79,7 +79,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         archive.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("twin.kube.pool.connect", lambda **_: None)
+    monkeypatch.setattr("twin.kube.records.connect", lambda **_: None)
+    monkeypatch.setattr("twin.kube.kind.close_nodes", lambda *_: None)
     monkeypatch.setattr("twin.kube.pool.build_program", lambda _: tmp_path)
     monkeypatch.setattr("twin.kube.pool.write_images", full)
     with pytest.raises(TwinError, match="No space left"):

@@ -69,6 +69,23 @@ def test_what_could_not_be_read_at_that_revision_is_named() -> None:
     assert "ResourceQuota" not in snapshot.moved
 
 
+def test_of_the_clusters_roles_those_of_the_accounts_are_kept() -> None:
+    def binding(name: str, role: str, *subjects: Mapping[str, str]) -> KubeObject:
+        ref = {"kind": "ClusterRole", "name": role}
+        return obj("ClusterRoleBinding", name, "", roleRef=ref, subjects=list(subjects))
+
+    account = {"kind": "ServiceAccount", "name": "cart", "namespace": "shop"}
+    other = {"kind": "ServiceAccount", "name": "cart", "namespace": "bank"}
+    group = {"kind": "Group", "name": "system:serviceaccounts:shop"}
+    local = obj("RoleBinding", "local", roleRef={"kind": "ClusterRole", "name": "view"}, subjects=[account])
+    roles = [obj("ClusterRole", name, "", rules=[]) for name in ("cart", "bank", "all", "view", "unbound")]
+    bindings = [binding("cart", "cart", account), binding("bank", "bank", other), binding("all", "all", group)]
+    nobody = obj("ClusterRoleBinding", "nobody", "", roleRef={"kind": "ClusterRole", "name": "bank"})
+    snapshot = take_snapshot(Cluster(WORKLOAD, local, nobody, *roles, *bindings), ["shop"], source="test")
+    assert [one["metadata"]["name"] for one in snapshot.of("ClusterRole")] == ["cart", "all", "view"]
+    assert [one["metadata"]["name"] for one in snapshot.of("ClusterRoleBinding")] == ["cart", "all"]
+
+
 def test_secrets_are_redacted_before_anything_is_written(tmp_path: Path) -> None:
     secret = obj("Secret", "bank", data={"password": "aHVudGVyMg=="}, stringData={"pin": "1234"}, type="Opaque")
     snapshot = take_snapshot(Cluster(WORKLOAD, secret), ["shop"], source="test")

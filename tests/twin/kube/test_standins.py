@@ -13,9 +13,10 @@ from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.kube.archive import write_image
+from twin.kube.dressing import scaled
 from twin.kube.scale import ROOM_SHARE, fitted, requests_share, users_share
 from twin.kube.snapshot import Snapshot, take_snapshot
-from twin.kube.standins import addresses_of, dress, images_of, load_script, scaled, script_of
+from twin.kube.standins import addresses_of, dress, images_of, load_script, script_of
 from twin.spec.change import Change, Reversibility
 from twin.spec.fields import FieldPath, container_path
 from twin.spec.ids import ServiceId

@@ -11,7 +11,7 @@ import click
 from twin.cli.output import emit, progress
 
 if TYPE_CHECKING:
-    from twin.kube.pool import ShadowRecord
+    from twin.kube.records import ShadowRecord
     from twin.kube.snapshot import Snapshot
     from twin.spec.fleet import Fleet
 
@@ -23,7 +23,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on
 
 @click.group(name="shadow")
 def command() -> None:
-    """A shadow is a kind cluster that plays production: a plan is tried on it before production sees it."""
+    """A shadow is a cluster that plays production: a plan is tried on it before production sees it."""
 
 
 @command.command(name="up")
@@ -31,17 +31,36 @@ def command() -> None:
 @click.option("--node-image", help="The nodes' image; by default kind's own.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0, 16), help="Nodes beside the first.")
 @click.option("--feature-gate", "gates", multiple=True, metavar="NAME=true|false", help="Of Kubernetes; repeatable.")
+@click.option("--context", help="Take this cluster, which is for this alone, instead of making one with kind.")
+@click.option("--outside", metavar="HOST:PORT", help="With --context: whom its nodes reach, and its pods must not.")
+@click.option("--image-loader", metavar="COMMAND", help="With --context: gives the images in {archive} to its nodes.")
 @_JSON
-def up(name: str, node_image: str | None, workers: int, gates: tuple[str, ...], as_json: bool) -> None:
-    """Make a cluster, close it towards everything outside, and see what it enforces."""
-    from twin.cli.shadows import pool_here
+def up(
+    name: str,
+    node_image: str | None,
+    workers: int,
+    gates: tuple[str, ...],
+    context: str | None,
+    outside: str | None,
+    image_loader: str | None,
+    as_json: bool,
+) -> None:
+    """Make a cluster, close it towards everything outside, and see what it enforces.
+
+    With --context the cluster is yours: made by whatever you like, empty, and for nothing else. Its pods are kept
+    inside by network policies, where its CNI enforces them; a pod tries to reach HOST:PORT before anything is loaded.
+    """
+    from twin.cli.shadows import given_cluster, pool_here
 
     pool = pool_here(node_image=node_image, workers=workers, gates=gates)
     pool.check_name(name)
+    given = given_cluster(
+        context, outside, image_loader, made_here=bool(node_image or workers or gates)
+    )  # Before anything is begun.
     started = time.monotonic()
     with progress(quiet=as_json) as bar:
-        bar.stage(f"making shadow {name}", 1)
-        record = pool.up(name)
+        bar.stage(f"making shadow {name}" if given is None else f"trying the walls of {context}", 1)
+        record = pool.up(name) if given is None else pool.adopt(name, given)
         bar.advance()
     text = f"shadow {name} is up after {time.monotonic() - started:.0f} s\n{_enforces_text(record)}"
     emit(as_json, _record_json(record), f"{text}\n  next  twin shadow load SOURCE --name {name}")
@@ -51,27 +70,31 @@ def up(name: str, node_image: str | None, workers: int, gates: tuple[str, ...], 
 @click.argument("source")
 @click.option("--fleet", "fleet_file", type=click.Path(path_type=Path), help="The twin; by default from the manifests.")
 @click.option("-n", "--namespace", "namespaces", multiple=True, help="Repeatable; by default those with workloads.")
+@click.option("--images", default="stand-ins", show_default=True, type=click.Choice(["stand-ins", "real"]),
+              help="What workloads run: stand-ins that play them, or the images that they name.")  # fmt: skip
 @_NAME
 @_JSON
-def load(source: str, fleet_file: Path | None, namespaces: tuple[str, ...], name: str, as_json: bool) -> None:
-    """Load SOURCE into a shadow, played by stand-ins.
+def load(
+    source: str, fleet_file: Path | None, namespaces: tuple[str, ...], images: str, name: str, as_json: bool
+) -> None:  # fmt: skip
+    """Load SOURCE into a shadow.
 
     SOURCE is a saved World's file, kube:CONTEXT, a file of manifests, or a folder of them.
     """
     from twin.cli.shadows import pool_here, snapshot_of_source
+    from twin.kube.loaded import Images
 
     snapshot, fleet = snapshot_of_source(source, fleet_file=fleet_file, namespaces=namespaces)
     pool = pool_here()
     started = time.monotonic()
     with progress(quiet=as_json) as bar, pool.borrow(name) as shadow:
         bar.stage(f"loading {len(snapshot.objects)} objects into shadow {name}", 1)
-        loaded = shadow.load_snapshot(snapshot, fleet)
-        pool.note(name, f"{source}: {len(snapshot.objects)} objects, digest {snapshot.digest[:12]}")
+        loaded = shadow.load_snapshot(snapshot, fleet, images=Images(images))
         bar.advance()
     facts = {
         "objects": len(snapshot.objects), "namespaces": list(snapshot.namespaces), "digest": snapshot.digest,
         "moved": list(snapshot.moved), "unread": list(snapshot.unread), "requests_scaled": loaded.room,
-        "users_scaled": loaded.share, "played": len(fleet.services),
+        "users_scaled": loaded.share, "images": images, "services": len(fleet.services),
     }  # fmt: skip
     text = [
         f"shadow {name} plays {source} after {time.monotonic() - started:.0f} s: {_counted(snapshot, fleet)}",
@@ -134,7 +157,7 @@ def status(name: str | None, as_json: bool) -> None:
 @_NAME
 @_JSON
 def down(name: str, as_json: bool) -> None:
-    """Take a shadow away, and everything in it."""
+    """Take a shadow away, and everything in it. Of a cluster that is yours, what was loaded into it."""
     from twin.cli.shadows import pool_here
 
     was = pool_here().down(name)
@@ -143,12 +166,11 @@ def down(name: str, as_json: bool) -> None:
 
 def _state(record: ShadowRecord) -> tuple[str, dict[str, object]]:
     """Whether it answers, and its users so far. A shadow that is gone is told of, not an error."""
-    from twin.kube import connect
     from twin.kube.standins import NAMESPACE
     from twin.spec.errors import TwinError
 
     try:
-        api = connect(kubeconfig=record.kubeconfig)
+        api = record.connect()
         nodes = len(api.list_objects("Node"))
         pods = [
             one for one in api.list_objects("Pod") if one["metadata"]["namespace"] not in ("kube-system", NAMESPACE)
@@ -174,7 +196,8 @@ def _enforces_text(record: ShadowRecord) -> str:
 
 def _record_json(record: ShadowRecord) -> dict[str, object]:
     return {
-        "name": record.name, "kubeconfig": str(record.kubeconfig), "enforces": dict(record.enforces),
+        "name": record.name, "kubeconfig": str(record.kubeconfig) if record.kubeconfig else None,
+        "context": record.given.context if record.given else None, "enforces": dict(record.enforces),
         "loaded": record.loaded,
     }  # fmt: skip
 

@@ -36,6 +36,8 @@ __all__ = ["command", "incident_now", "verdict_text"]
     show_default=True,
     help="Where the mechanics are shown: simulated; kind (any free shadow, or a new one); kind:NAME; none.",
 )
+@click.option("--images", default="stand-ins", show_default=True, type=click.Choice(["stand-ins", "real"]),
+              help="What the shadow's workloads run.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="The receipt.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="one a core", type=click.IntRange(1, 256),
               help="Processes for the rehearsal.")  # fmt: skip
@@ -48,6 +50,7 @@ def command(
     twin_file: Path,
     hypothesis: tuple[str, ...],
     shadow: str,
+    images: str,
     out: Path,
     jobs: int,
     replications: int,
@@ -88,7 +91,7 @@ def command(
     plant = read_target(prod, prometheus=prometheus, queries=queries, ops=ops)
     compile_here(change, plant)  # A change that cannot be read is exit 2.
     policy = policies.load()
-    with progress(quiet=as_json) as bar, _shadow(shadow, prod, plant, twin, bar) as cluster:
+    with progress(quiet=as_json) as bar, _shadow(shadow, images, prod, plant, twin, bar) as cluster:
         gate = Gate(
             twin, plant, policy,
             settings=Settings(jobs=jobs, replications=replications, mechanics=shadow == "simulated"),
@@ -120,19 +123,22 @@ def command(
 
 
 @contextmanager
-def _shadow(asked: str, prod: str, plant: Plant, twin: Fleet, bar: StageProgress) -> Iterator[KubeShadow | None]:
+def _shadow(
+    asked: str, images: str, prod: str, plant: Plant, twin: Fleet, bar: StageProgress
+) -> Iterator[KubeShadow | None]:  # fmt: skip
     """A cluster for us alone that plays production as it is now; None where none is asked for."""
     if not asked.startswith("kind"):
         yield None
         return
     from twin.cli.shadows import namespaces_of, pool_here
+    from twin.kube.loaded import Images
     from twin.kube.snapshot import take_snapshot
 
     snapshot = take_snapshot(plant.kube, namespaces_of(twin), source=prod)
     pool = pool_here()
     bar.stage("preparing the shadow", 1)
     with pool.borrow(asked.partition(":")[2] or None) as cluster:
-        cluster.load_snapshot(snapshot, twin)
+        cluster.load_snapshot(snapshot, twin, images=Images(images))
         bar.advance()
         yield cluster
 

@@ -54,7 +54,11 @@ func once(ctx context.Context, step Step, operation string) error {
 		ctx, stop = context.WithTimeout(ctx, seconds(*step.TimeoutS))
 		defer stop()
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, step.URL+"/op/"+operation, nil)
+	path := step.Path
+	if path == "" {
+		path = "/op/" + operation
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, step.URL+path, nil)
 	if err != nil {
 		return err
 	}

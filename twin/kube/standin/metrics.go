@@ -104,6 +104,9 @@ func (r *registry) write(w io.Writer) {
 		fmt.Fprintf(w, "process_cpu_seconds_total{service=%q} %g\n", r.service, float64(used.Utime.Nano()+used.Stime.Nano())/1e9)
 	}
 	fmt.Fprintf(w, "process_start_time_seconds{service=%q} %.3f\n", r.service, float64(r.started.UnixMilli())/1e3)
+	if busy, all, err := processor(); err == nil {
+		fmt.Fprintf(w, "twin_node_cpu_seconds_total{mode=\"busy\"} %g\ntwin_node_cpu_seconds_total{mode=\"all\"} %g\n", busy, all)
+	}
 	if r.ready != nil {
 		fmt.Fprintf(w, "twin_ready{service=%q} %d\n", r.service, map[bool]int{true: 1}[r.ready()])
 	}
@@ -113,6 +116,32 @@ func (r *registry) write(w io.Writer) {
 			fmt.Fprintf(w, "process_resident_memory_bytes{service=%q} %d\n", r.service, pages*os.Getpagesize())
 		}
 	}
+}
+
+const ticksASecond = 100 // of /proc/stat, on every machine that Kubernetes runs on
+
+// processor is what the machine under this pod has spent since it began: in use, and in all, in seconds.
+func processor() (busy, all float64, err error) {
+	raw, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	line, _, _ := strings.Cut(string(raw), "\n")
+	words := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal
+	if len(words) < 9 {
+		return 0, 0, fmt.Errorf("/proc/stat begins with %q", line)
+	}
+	for at, word := range words[1:9] {
+		ticks, err := strconv.ParseFloat(word, 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		all += ticks / ticksASecond
+		if at != 3 && at != 4 {
+			busy += ticks / ticksASecond
+		}
+	}
+	return busy, all, nil
 }
 
 func joined(labels []string) string {

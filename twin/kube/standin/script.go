@@ -29,6 +29,7 @@ type Step struct {
 	CV          float64  `json:"cv"`
 	Target      string   `json:"target"`
 	URL         string   `json:"url"`
+	Path        string   `json:"path"` // of a real program; a stand-in is asked by operation
 	Position    int      `json:"position"`
 	Probability float64  `json:"probability"`
 	TimeoutS    *float64 `json:"timeout_s"`
