@@ -4,6 +4,7 @@ What each figure rests on:
 - rates and call ratios: measured, from traces' edges;
 - work a request needs: measured, by the utilisation law (busy cores / requests per second; Denning and
   Buzen 1978), shared among a service's operations by their own time in traces;
+- what requests wait for on no processor: measured, beside what the twin makes of itself (twin/fit/delays.py);
 - time-outs, retries, limits, probes, which calls can be done without: declared in the cluster's objects;
 - variability of work, start-up times, what only shows under stress: priors, with a wide spread.
 """
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from twin.fit.delays import with_delays
 from twin.ports.plant import EdgeId, KubeApi, KubeObject, Metric, OperationStats, Plant, TracedEdge
 from twin.spec.errors import Inconclusive
 from twin.spec.fleet import (
@@ -100,7 +102,7 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
         raise Inconclusive(
             "cannot build a twin", "telemetry shows no services or no users", "let production run for ten minutes first"
         )
-    return Fleet(
+    twin = Fleet(
         name=f"{plant.name}-twin",
         services=tuple(services),
         journeys=tuple(journeys),
@@ -109,6 +111,7 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
         epoch_s=int(until_s),
         beliefs=MappingProxyType(beliefs),
     )
+    return with_delays(twin, plant.telemetry, start_s=until_s - window_s, end_s=until_s)
 
 
 def _look(plant: Plant, window_s: float, end_s: float) -> _Seen:
