@@ -111,10 +111,13 @@ Move = Apply | WaitCanary | Hold | Resume | WaitRollout | Evict | Watch
 def moves_of(plan: Plan) -> tuple[Move, ...]:
     """The plan's moves. A roll-out is held after its first pods: a Deployment's by a pause once they are there, a
     StatefulSet's by a partition from its beginning. A node is drained by batches with a watch between them; everything
-    else is one write."""
+    else is one write. Between one object and the next there is a watch: a zone's workload, or its nodes, can be named
+    first, and is the canary of the others."""
     moves: list[Move] = []
     strategy = plan.strategy
     for index, step in enumerate(plan.steps):
+        if index and _target(step) != _target(plan.steps[index - 1]):
+            moves.append(Watch(duration_s=strategy.watch_s, canary=True))
         if not isinstance(step, PatchStep) or not step.rolls_out:
             moves.append(Apply(step=index))
             if isinstance(step, PatchStep) and step.evicts_at_once:
@@ -135,6 +138,11 @@ def moves_of(plan: Plan) -> tuple[Move, ...]:
         moves.append(WaitRollout(ref=step.ref))
     moves.append(Watch(duration_s=strategy.settle_s))
     return tuple(moves)
+
+
+def _target(step: PlanStep) -> ObjectRef | None:
+    """What a step writes to; None beyond Kubernetes, where one operation follows another at once."""
+    return step.ref if isinstance(step, PatchStep) else None
 
 
 def _batches(step: PatchStep, watch_s: float) -> list[Move]:

@@ -5,8 +5,9 @@ What each figure rests on:
 - work a request needs: measured, by the utilisation law (busy cores / requests per second; Denning and
   Buzen 1978), shared among a service's operations by their own time in traces;
 - what requests wait for on no processor: measured, beside what the twin makes of itself (twin/fit/delays.py);
+- start-up times: measured, where pods say since when they are ready;
 - time-outs, retries, limits, probes, which calls can be done without: declared in the cluster's objects;
-- variability of work, start-up times, what only shows under stress: priors, with a wide spread.
+- variability of work, start-up times otherwise, what only shows under stress: priors, with a wide spread.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from twin.fit.delays import with_delays
+from twin.fit.startup import start_times
 from twin.ports.plant import EdgeId, KubeApi, KubeObject, Metric, OperationStats, Plant, TracedEdge
 from twin.spec.errors import Inconclusive
 from twin.spec.fleet import (
@@ -91,12 +93,13 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
     workloads = [o for kind in WorkloadKind for o in plant.kube.list_objects(kind.value)]
     by_id = {_id(o): o for o in workloads}
     scaling, budgets = _autoscaling(plant.kube), _disruption(plant.kube, workloads)
+    shown = {service: by_id[service] for service in plant.telemetry.services() if service in by_id}
+    starts_s = start_times(plant.kube, shown)
     beliefs: dict[str, Belief] = {}
     services = []
-    for service in plant.telemetry.services():
-        if service in by_id:
-            declared = scaling.get(service), budgets.get(service)
-            services.append(_service(by_id[service], *declared, routes, seen, beliefs))
+    for service, workload in shown.items():
+        declared = scaling.get(service), budgets.get(service)
+        services.append(_service(workload, *declared, starts_s.get(service), routes, seen, beliefs))
     journeys = [_journey(edge.id, routes, seen, beliefs) for edge in seen.edges if edge.id.caller == "user"]
     if not services or not journeys:
         raise Inconclusive(
@@ -177,6 +180,7 @@ def _service(
     workload: KubeObject,
     autoscaling: Autoscaling | None,
     disruption: Disruption | None,
+    start_s: float | None,
     routes: Mapping[tuple[str, str], _Route],
     seen: _Seen,
     beliefs: dict[str, Belief],
@@ -184,7 +188,8 @@ def _service(
     service = _id(workload)
     container = workload["spec"]["template"]["spec"]["containers"][0]
     limits = json.loads(workload["metadata"]["annotations"].get(_LIMITS, "{}"))
-    beliefs[service_path(service, "start_s")] = Belief(source=Source.PRIOR, spread=START_SPREAD)
+    source = Source.PRIOR if start_s is None else Source.MEASURED
+    beliefs[service_path(service, "start_s")] = Belief(source=source, spread=START_SPREAD)
     return Service(
         id=service,
         kind=WorkloadKind(workload["kind"]),
@@ -196,7 +201,7 @@ def _service(
         labels=MappingProxyType(dict(workload["metadata"]["labels"])),
         resources=_resources(container.get("resources", {})),
         memory_base_bytes=round(seen.memory.get(service, 64 * 2**20)),
-        start_s=START_PRIOR_S,
+        start_s=START_PRIOR_S if start_s is None else start_s,
         readiness=_probe(container.get("readinessProbe")),
         liveness=_probe(container.get("livenessProbe")),
         strategy=rolling_update_of(workload["spec"], int(workload["spec"].get("replicas", 1))),

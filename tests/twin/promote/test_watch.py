@@ -14,6 +14,7 @@ import pytest
 from scenarios.lens import ComposedPlant
 from tests.twin.promote.rehearsed import BAD_IMAGE, TOO_GOOD, UNDO, Rig, image_of, receipt_for
 from tests.twin.promote.test_crash import Killed
+from twin.fleet.plant import plant_of
 from twin.ports.plant import EdgeId, Metric, Plant, Series, TracedEdge
 from twin.ports.services import PromotionOutcome
 from twin.promote.journal import Kind, Status
@@ -123,6 +124,24 @@ def test_worse_on_the_only_look_at_a_canary_takes_it_back_before_the_rest_is_tou
     assert told(rig).count((Kind.OBSERVED, "worse")) == 1
     assert (Kind.INTENT, "Resume") not in told(rig)
     assert image_of(rig.world()) == BAD_IMAGE
+
+
+@pytest.mark.requirement("R22")
+@pytest.mark.parametrize("worse", [False, True], ids=["well", "worse"])
+def test_the_first_zones_workload_is_the_canary_of_the_others(rig: Rig, worse: bool) -> None:
+    """cart and db stand for one service in two zones; neither roll-out has a canary of its own."""
+    zones = ("shop/cart", "shop/db")
+    actions = tuple(Action(kind="set_env", target=zone, parameters={"name": "A", "value": "1"}) for zone in zones)
+    change = dataclasses.replace(UNDO, actions=actions, strategy=dataclasses.replace(UNDO.strategy, canary_ratio=0.0))
+    receipt = receipt_for(change, prediction=TOO_GOOD) if worse else receipt_for(change)
+    done = rig.run(lambda service: service.promote(receipt))
+    assert done.outcome is (PromotionOutcome.ROLLED_BACK if worse else PromotionOutcome.DONE), done.reason
+    made = [what for kind, what in told(rig) if kind is Kind.INTENT]
+    assert made.count("Apply") == (1 if worse else 2)
+    kube = plant_of(rig.world()).kube
+    for workload in (CART, ObjectRef(kind="StatefulSet", namespace="shop", name="db")):
+        env = kube.get(workload)["spec"]["template"]["spec"]["containers"][0].get("env", [])
+        assert (env == []) is worse
 
 
 @pytest.mark.requirement("R2", "R22")
