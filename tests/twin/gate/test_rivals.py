@@ -41,7 +41,7 @@ def rivals(twin: Fleet, plant: WorldPlant, *stated: str) -> list[Fault]:
     ("fault", "after_s"),
     [
         ("bad_rollout(shop/cart, image=cart:v9, ratio=0.5)", 90.0),
-        ("crash_loop(shop/orders, name=POOL, value=many, after_s=70)", 100.0),
+        ("crash_loop(shop/orders, name=POOL, value=many, after_s=70)", 180.0),  # after the second time
         ("memory_leak(shop/catalog, image=catalog:v9, minutes=1)", 150.0),
     ],
 )
