@@ -529,7 +529,12 @@ class Driver:
             detected_at_s=first["incident"],
             verdict_at_s=first["verified"],
             first_write_at_s=first["promoting"],
-            mitigated_at_s=_mitigated_at_s(let_down, self._usual_ratio or 0.0, first["incident"]),
+            mitigated_at_s=_mitigated_at_s(
+                let_down,
+                self._usual_ratio or 0.0,
+                first["incident"],
+                ended_well=all(context.outcome == "resolved" for context in self._contexts.values()),
+            ),
         )
 
 
@@ -540,8 +545,10 @@ def ungated_change(receipt: Mapping[str, Any]) -> Any:
     return change_from_json(receipt["change"])
 
 
-def _mitigated_at_s(let_down: Sequence[tuple[float, float]], usual_ratio: float, since_s: float | None) -> float | None:
-    """When users were well again, and stayed so for MITIGATED_FOR_S."""
+def _mitigated_at_s(
+    let_down: Sequence[tuple[float, float]], usual_ratio: float, since_s: float | None, *, ended_well: bool
+) -> float | None:  # fmt: skip
+    """When users were well again, and stayed so for MITIGATED_FOR_S; or to the end, where a watch found them well."""
     if since_s is None or not let_down:
         return None
     well_since: float | None = None
@@ -552,7 +559,7 @@ def _mitigated_at_s(let_down: Sequence[tuple[float, float]], usual_ratio: float,
             well_since = at_s if well_since is None else well_since
             continue
         well_since = None
-    if well_since is None or let_down[-1][0] - well_since < MITIGATED_FOR_S:
+    if well_since is None or (not ended_well and let_down[-1][0] - well_since < MITIGATED_FOR_S):
         return None
     return well_since
 

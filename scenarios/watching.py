@@ -18,7 +18,7 @@ from scenarios.production import Production
 from scenarios.users import Users
 from twin.change.compile import compile_change
 from twin.fleet.world import World
-from twin.gate.judge import judge
+from twin.gate.judge import Measure, judge
 from twin.gate.rehearsal import rehearse
 from twin.ports.plant import KubeApi, KubeObject, OpsApi, Plant, Session
 from twin.ports.services import Judged, Promoted, Promoter, Verification, Verifier, VerifyRequest
@@ -26,6 +26,7 @@ from twin.spec.errors import TwinError
 from twin.spec.fault import FaultType
 from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef, Plan
+from twin.spec.signal import SymptomKind
 from twin.spec.verdict import Outcome
 
 __all__ = ["Audit", "AuditedVerifier", "WatchedPromoter", "WriteWatch", "tapped"]
@@ -161,7 +162,7 @@ class AuditedVerifier:
     def __init__(self, inner: Verifier, production: Production, plant: Plant) -> None:
         self._inner, self._production, self._plant = inner, production, plant
         self._verdicts: dict[str, int] = {}
-        self._kept: list[tuple[World, list[tuple[Outcome, Plan]]]] = []
+        self._kept: list[tuple[World, list[tuple[Outcome, Plan]], set[ServiceId]]] = []
 
     def fault_types(self) -> Sequence[FaultType]:
         return self._inner.fault_types()
@@ -173,18 +174,24 @@ class AuditedVerifier:
             self._verdicts[name] = self._verdicts.get(name, 0) + 1
         chosen = self._chosen(found.judged)
         if chosen and len(self._kept) < VERIFICATIONS_MAX[self._production.scenario.engine]:
-            self._kept.append((self._production.world.fork(), chosen))
+            failing = {one.service for one in request.incident.symptoms if one.kind is SymptomKind.ERRORS}
+            self._kept.append((self._production.world.fork(), chosen, failing))
         return found
 
     def audit(self) -> Audit:
         """Play what was kept. Policy's denials are not audited: they are about rules, not about effects."""
         usual = np.nan_to_num(self._production.calm.let_down_ratio(), nan=0.0)
         audited = false_pass = false_block = 0
-        for world, chosen in self._kept:
+        for world, chosen, failing in self._kept:
             rehearsal = rehearse(world, [plan for _, plan in chosen], replications=[world.state.replication])
             services = [service.id for service in world.fleet.services]
+            measure = Measure(
+                usual=usual, short=np.ones(len(services), dtype=np.bool_),  # Whoever lacks pods here lacks them.
+                failing=np.array([service in failing for service in services]),
+                usual_failing=np.zeros(len(services)),
+            )  # fmt: skip
             for (outcome, _), arms in zip(chosen, rehearsal.arms, strict=True):
-                truth = judge(services, rehearsal.nothing, arms, usual=usual)
+                truth = judge(services, rehearsal.nothing, arms, measure=measure)
                 harms, mends = truth.harm.value > 0.0 or bool(truth.errors), truth.effect.value > 0.0
                 audited += 1
                 false_pass += outcome.promotable and (harms or (outcome is Outcome.EFFECTIVE and not mends))

@@ -32,6 +32,7 @@ from twin.spec.fleet import Fleet
 from twin.spec.ids import FaultKind, JourneyName, ServiceId, service_of
 from twin.spec.incident import Incident
 from twin.spec.program import calls_of
+from twin.spec.signal import SymptomKind
 from twin.spec.units import NS_PER_S, ns
 from twin.spec.verdict import Suspect
 
@@ -76,6 +77,10 @@ class Scene:
     cone: tuple[ServiceId, ...]
     observed: Mapping[Metric, F64]  # (T, cone)
     usual: Mapping[JourneyName, float]  # share of users let down before the onset
+    usual_failing: Mapping[ServiceId, float]  # share of the cone's requests that failed before the onset
+    failing: frozenset[ServiceId]  # services whose errors are the incident
+    short: frozenset[ServiceId]  # those that it is about, or that production lacks pods of
+    calm: bool  # no symptom was seen
 
     def play(self, fault: Fault | None, *, watched: bool = True) -> World:
         """The twin as it would be now if `fault` had struck at the onset. Raises BadInput."""
@@ -173,6 +178,10 @@ def set_scene(twin: Fleet, plant: Plant, incident: Incident, *, targets: Iterabl
         cone=cone,
         observed=MappingProxyType(observed),
         usual=MappingProxyType(_let_down_ratios(plant, onset_s - 300.0, onset_s - 15.0)),
+        usual_failing=MappingProxyType(_failing_ratios(plant, cone, onset_s - 300.0, onset_s - 15.0)),
+        failing=frozenset(one.service for one in incident.symptoms if one.kind is SymptomKind.ERRORS),
+        short=frozenset(incident.services) | _short_of_pods(plant, twin),
+        calm=not incident.symptoms,
     )
 
 
@@ -361,6 +370,30 @@ def _onset(plant: Plant, incident: Incident, cone: Sequence[ServiceId], now_s: f
         if rows.size:
             earliest = min(earliest, float(series.times_s[rows[0]]))
     return earliest - 15.0
+
+
+def _failing_ratios(
+    plant: Plant, services: Sequence[ServiceId], start_s: float, end_s: float
+) -> dict[ServiceId, float]:
+    """Share of requests that fail between two moments, by service; 0 where nothing was seen."""
+    errors = plant.telemetry.series(Metric.ERROR_RATIO, services, start_s=start_s, end_s=end_s).values
+    seen = np.isfinite(errors).sum(axis=0)
+    means = np.divide(np.nansum(errors, axis=0), seen, out=np.zeros(len(services)), where=seen > 0)
+    return dict(zip(services, means.tolist(), strict=True))
+
+
+def _short_of_pods(plant: Plant, twin: Fleet) -> frozenset[ServiceId]:
+    """The twin's services of which production has fewer ready pods than wanted now."""
+    known = {(service.kind.value, service.namespace, service.name): service.id for service in twin.services}
+    found = set()
+    for kind in sorted({kind for kind, _, _ in known}):
+        for obj in plant.kube.list_objects(kind):
+            service = known.get((kind, obj["metadata"]["namespace"], obj["metadata"]["name"]))
+            status = obj.get("status", {})
+            wanted = obj["spec"].get("replicas", status.get("desiredNumberScheduled", 0))
+            if service is not None and status.get("readyReplicas", status.get("numberReady", 0)) < wanted:
+                found.add(service)
+    return frozenset(found)
 
 
 def _let_down_ratios(plant: Plant, start_s: float, end_s: float) -> dict[JourneyName, float]:

@@ -33,13 +33,11 @@ def add_tick(
 
 
 @njit(cache=True, fastmath=False)
-def count_missing(pod_service: I64, pod_ready: Bool, wanted: I64, ready: I64) -> float:
-    """How many pods are wanted and not ready, over all services. `ready` (S,) is scratch."""
+def count_missing(pod_service: I64, pod_ready: Bool, wanted: I64, ready: I64, out_missing: I64) -> None:
+    """Raise each service's most pods that were wanted and not ready: (S,). `ready` (S,) is scratch."""
     ready[:] = 0
     for pod in range(pod_ready.shape[0]):
         if pod_ready[pod]:
             ready[pod_service[pod]] += 1
-    missing = 0
     for service in range(wanted.shape[0]):
-        missing += max(wanted[service] - ready[service], 0)
-    return float(missing)
+        out_missing[service] = max(out_missing[service], wanted[service] - ready[service])

@@ -25,7 +25,7 @@ from twin.change.questions import policy_questions
 from twin.fit.reproduce import Reproduction, Scene, reproduce, set_scene
 from twin.fleet.world import World
 from twin.gate.admission import try_admission
-from twin.gate.judge import Judgement, judge
+from twin.gate.judge import Judgement, Measure, judge
 from twin.gate.rehearsal import HORIZON_S, rehearse, user_journeys
 from twin.gate.rivals import rivals_of
 from twin.gate.shadow import rehearse_mechanics
@@ -228,6 +228,8 @@ class Gate:
         best = reproduction.best
         if best.fault is None:
             verdict, reason = StageVerdict.INCONCLUSIVE, "nothing that the twin knows looks like this"
+            if scene.calm:
+                reason = "production is well: no alert fires"
         else:
             verdict = StageVerdict.PASS
             reason = f"{fault_text(best.fault)} explains {1.0 - best.residual:.0%} of it, weight {best.weight:.2f}"
@@ -327,10 +329,15 @@ class Gate:
         wall_s = time.perf_counter() - started
         services = [service.id for service in scene.fleet.services]
         journeys = user_journeys(scene.fleet)
-        usual = np.array([scene.usual.get(journey, 0.0) for journey in journeys])
+        measure = Measure(
+            usual=np.array([scene.usual.get(journey, 0.0) for journey in journeys]),
+            short=np.array([service in scene.short for service in services]),
+            failing=np.array([service in scene.failing for service in services]),
+            usual_failing=np.array([scene.usual_failing.get(service, 0.0) for service in services]),
+        )
         for candidate, arms in zip(candidates, rehearsal.arms, strict=True):
-            found = judge(services, rehearsal.nothing, arms, usual=usual, journeys=journeys)
-            _settle(candidate, found, role=role, reproduced=reproduced, wall_s=wall_s)
+            found = judge(services, rehearsal.nothing, arms, measure=measure, journeys=journeys)
+            _settle(candidate, found, role=role, reproduced=reproduced, calm=scene.calm, wall_s=wall_s)
             candidate.seeds.append(replications[0])
 
     def _try_mechanics(self, situation: World, candidates: Sequence[_Candidate]) -> None:
@@ -370,9 +377,11 @@ _STAGE_OF: Final = {
 _WORSE: Final = (Outcome.EFFECTIVE, Outcome.HARMLESS, Outcome.INCONCLUSIVE, Outcome.REJECTED, Outcome.DENIED)
 
 
-def _settle(candidate: _Candidate, found: Judgement, *, role: _Role, reproduced: bool, wall_s: float) -> None:
+def _settle(
+    candidate: _Candidate, found: Judgement, *, role: _Role, reproduced: bool, calm: bool, wall_s: float
+) -> None:  # fmt: skip
     """Turn counts into an outcome. Later rehearsals can only make it worse; fresh ones replace the figures."""
-    outcome, reason = _outcome(found, reproduced)
+    outcome, reason = _outcome(found, reproduced, calm)
     if role is _Role.RIVAL and found.absent:
         # The rival's world lacks what production visibly has, as the session that is to be ended: it is the
         # rival that does not fit, and it says nothing about the plan.
@@ -393,14 +402,16 @@ def _settle(candidate: _Candidate, found: Judgement, *, role: _Role, reproduced:
             candidate.judgement = found  # What may go on is told by the best suspect's runs, never by a rival's few.
 
 
-def _outcome(found: Judgement, reproduced: bool) -> tuple[Outcome, str]:
+def _outcome(found: Judgement, reproduced: bool, calm: bool) -> tuple[Outcome, str]:
+    """`calm`: no alert fires, so there is nothing to reproduce and nothing to end."""
+    missed = "production is well: there is no incident to end" if calm else "the incident is not reproduced"
     if found.unseen:
         return Outcome.INCONCLUSIVE, found.unseen
     if found.dropped or found.sessions_lost:
         lost = f"{found.dropped} tables" if found.dropped else f"{found.sessions_lost} sessions that it does not name"
         return Outcome.REJECTED, f"it loses what cannot be brought back: {lost}"
     if found.errors and not reproduced:  # Without the incident there may be nothing to act on: no session to end.
-        return Outcome.INCONCLUSIVE, f"the incident is not reproduced, and so: {found.errors[0]}"
+        return Outcome.INCONCLUSIVE, f"{missed}, and so: {found.errors[0]}"
     if found.errors:
         return Outcome.REJECTED, f"it cannot be carried out: {found.errors[0]}"
     count = found.replications
@@ -409,15 +420,15 @@ def _outcome(found: Judgement, reproduced: bool) -> tuple[Outcome, str]:
         return Outcome.REJECTED, f"it does harm in {hits} of {count} paired runs"
     if not reproduced:
         if hits == 0:
-            return Outcome.HARMLESS, "no harm seen, but the incident is not reproduced"
-        return Outcome.INCONCLUSIVE, f"harm in {hits} of {count} runs, and the incident is not reproduced"
+            return Outcome.HARMLESS, f"no harm seen, but {missed}"
+        return Outcome.INCONCLUSIVE, f"harm in {hits} of {count} runs, and {missed}"
     worked = round(found.effect.value * count)
     if hits > 0:
         return Outcome.INCONCLUSIVE, f"harm in {hits} of {count} paired runs: too few to say, too many to ignore"
     if found.effect.low >= 0.5:
         return Outcome.EFFECTIVE, f"ends the incident in {worked} of {count} paired runs, harm in none"
     if found.effect.value == 0.0:
-        alone = " that ends by itself" if found.recovered_alone else ""
+        alone = " that no user feels" if found.unfelt else " that ends by itself" if found.recovered_alone else ""
         return Outcome.HARMLESS, f"it neither helps nor harms an incident{alone}"
     return Outcome.INCONCLUSIVE, f"it ends the incident in only {worked} of {count} paired runs"
 

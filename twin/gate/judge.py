@@ -19,9 +19,10 @@ from twin.gate.rehearsal import BIN_S, Arm
 from twin.spec.ids import ServiceId
 from twin.spec.verdict import RECOVERED_RATIO, Harm, Interval, Prediction
 
-__all__ = ["Judgement", "clopper_pearson", "delta_rps", "judge", "prediction_of", "recovery_s"]
+__all__ = ["Judgement", "Measure", "clopper_pearson", "delta_rps", "judge", "prediction_of", "recovery_s"]
 
 F64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
 
 RECOVERED_FOR_S: Final = 60.0
 SOONER_S: Final = 60.0  # Recovery counts as the change's doing if it comes so much sooner.
@@ -36,7 +37,8 @@ CONFIDENCE: Final = 0.95
 class Judgement:
     """Counts over replications: recovered with the change, without it, made effective, harmed.
 
-    `unseen` says why the arms cannot be judged at all; `absent`: all errors mean that the target is not there.
+    `unfelt`: users are well all the time without it; `unseen` says why the arms cannot be judged at all; `absent`: all
+    errors mean that the target is not there.
     `sessions_lost` and `dropped` are the worst over replications.
     """
 
@@ -52,7 +54,22 @@ class Judgement:
     dropped: int
     errors: tuple[str, ...]
     absent: bool
+    unfelt: bool
     unseen: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """What the end of an incident is seen by. `usual`: (J,) share of users let down while all is well. `short`: (S,)
+    services whose pods count: those that the incident is about, or that production lacks pods of. A pod of another one
+    that the twin lacks, and production does not, is the twin's error and nothing to be cured. `failing`: (S,) services
+    that the incident shows failing, and `usual_failing`: (S,) the share of their requests that fails while all is well:
+    they decide where no user feels the incident."""
+
+    usual: F64
+    short: Bool
+    failing: Bool
+    usual_failing: F64
 
 
 def judge(
@@ -60,17 +77,17 @@ def judge(
     nothing: Sequence[Arm],
     change: Sequence[Arm],
     *,
-    usual: F64,
+    measure: Measure,
     journeys: Sequence[str] = (),
 ) -> Judgement:
-    """Compare paired arms. `usual`: share of users let down while all is well, by journey (J,), and `journeys` their
-    names, for those who will compare the prediction with production."""
+    """Compare paired arms. `journeys`: their names, for those who will compare the prediction with production."""
     count = len(nothing)
     unseen = _unseen(nothing, change)
     if unseen:  # Nothing can be counted; the intervals stay as wide as they are without a run.
         nothing, change, count = (), (), 0
-    alone = [recovery_s(arm, usual) for arm in nothing]
-    changed = [recovery_s(arm, usual) for arm in change]
+    unfelt = bool(nothing) and all(_is_well(arm, measure) for arm in nothing)
+    alone = [recovery_s(arm, measure, unfelt=unfelt) for arm in nothing]
+    changed = [recovery_s(b, measure, beside=a, unfelt=unfelt) for a, b in zip(nothing, change, strict=True)]
     effective = sum(
         after is not None and (before is None or before - after >= SOONER_S)
         for before, after in zip(alone, changed, strict=True)
@@ -84,11 +101,12 @@ def judge(
         replications=count,
         harmed=_ranked(services, nothing, change, sign=1.0) if count else (),
         helped=_ranked(services, nothing, change, sign=-1.0) if count else (),
-        prediction=prediction_of(nothing, change, changed, journeys, usual) if count else Prediction(),
+        prediction=prediction_of(nothing, change, changed, journeys, measure.usual) if count else Prediction(),
         sessions_lost=max((arm.sessions_lost for arm in change), default=0),
         dropped=max((arm.dropped for arm in change), default=0),
         errors=tuple(dict.fromkeys(arm.error for arm in change if arm.error)),
         absent=any(arm.error for arm in change) and all(arm.absent for arm in change if arm.error),
+        unfelt=unfelt,
         unseen=unseen,
     )
 
@@ -105,15 +123,35 @@ def _unseen(nothing: Sequence[Arm], change: Sequence[Arm]) -> str:
     return ""
 
 
-def recovery_s(arm: Arm, usual: F64) -> float | None:
+def recovery_s(arm: Arm, measure: Measure, *, beside: Arm | None = None, unfelt: bool = False) -> float | None:
     """Seconds until users are well for good and no pod is missing, at least RECOVERED_FOR_S before the end;
-    None if never. Pods count, because a crash loop that other replicas hide is an incident too."""
-    bad = np.flatnonzero((arm.excess_ratio(usual) > RECOVERED_RATIO) | (arm.missing > 0.0))
+    None if never. Pods count, because a crash loop that other replicas hide is an incident too.
+
+    `beside`: the same run without the change, whose own missing pods are no fault of this one's. `unfelt`: no user
+    feels the incident; then the services that fail in it have to be well.
+    """
+    bad = np.flatnonzero(_ill(arm, measure, beside=beside, unfelt=unfelt))
     first_well = 0 if bad.size == 0 else int(bad[-1]) + 1
     bins = arm.users.shape[0]
     if (bins - first_well) * BIN_S < RECOVERED_FOR_S:
         return None
     return float(first_well * BIN_S)
+
+
+def _ill(arm: Arm, measure: Measure, *, beside: Arm | None, unfelt: bool) -> Bool:
+    """(bins,) where something is wrong."""
+    short = (arm.missing > 0) & measure.short
+    if beside is not None:
+        short |= arm.missing > beside.missing  # Wherever the change itself leaves them out.
+    ill: Bool = (arm.excess_ratio(measure.usual) > RECOVERED_RATIO) | short.any(axis=1)
+    if unfelt and measure.failing.any():
+        fails = arm.failing_ratio(np.where(measure.failing, measure.usual_failing, np.inf))
+        ill |= fails > RECOVERED_RATIO
+    return ill
+
+
+def _is_well(arm: Arm, measure: Measure) -> bool:
+    return not _ill(arm, measure, beside=None, unfelt=False).any()
 
 
 def _harm(nothing: Arm, change: Arm) -> NDArray[np.bool_]:

@@ -31,6 +31,7 @@ from twin.spec.units import NS_PER_S, ns
 __all__ = ["HORIZON_S", "Arm", "Rehearsal", "rehearse", "user_journeys"]
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 HORIZON_S: Final = 600.0
 BIN_S: Final = 5  # Traces are kept in bins of this many seconds.
 WINDOW_BINS: Final = 6
@@ -39,7 +40,7 @@ WINDOW_BINS: Final = 6
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One run. `let_down`, `users`: (bins, J) users per second who gave up, and who came; `bad`, `asked`:
-    (bins, S) requests per second that ended badly, and all; `missing`: (bins,) pods that are wanted and not
+    (bins, S) requests per second that ended badly, and all; `missing`: (bins, S) pods that are wanted and not
     ready, at most.
 
     `sessions_lost`: database sessions that ended without the plan's naming them; `dropped`: tables that are gone.
@@ -49,7 +50,7 @@ class Arm:
     users: F64
     bad: F64
     asked: F64
-    missing: F64
+    missing: I64
     sessions_lost: int
     dropped: int
     error: str = ""
@@ -62,10 +63,11 @@ class Arm:
         The worst, not the mean: a large fleet's happy users must not hide an unhappy shop. Each against its own
         usual share: a journey that always fails must not excuse another.
         """
-        users, bad = _ahead(self.users), _ahead(self.let_down)
-        ratio = np.divide(bad, users, out=np.zeros_like(users), where=users > 0.0)
-        worst: F64 = (ratio - usual).max(axis=1, initial=0.0)
-        return worst
+        return _worst(self.let_down, self.users, usual)
+
+    def failing_ratio(self, usual: F64) -> F64:
+        """The same of requests, by how much more than its `usual` (S,) share the worst service fails: (bins,)."""
+        return _worst(self.bad, self.asked, usual)
 
     def is_whole(self) -> bool:
         """Whether every figure is one."""
@@ -78,6 +80,13 @@ class Rehearsal:
 
     nothing: tuple[Arm, ...]
     arms: tuple[tuple[Arm, ...], ...]
+
+
+def _worst(bad: F64, all_: F64, usual: F64) -> F64:
+    total = _ahead(all_)
+    ratio = np.divide(_ahead(bad), total, out=np.zeros_like(total), where=total > 0.0)
+    worst: F64 = (ratio - usual).max(axis=1, initial=0.0)
+    return worst
 
 
 def _ahead(values: F64) -> F64:
@@ -100,7 +109,7 @@ class _Recorder:
         journeys = self._rows.size
         self.let_down, self.users = np.zeros((bins, journeys)), np.zeros((bins, journeys))
         self.bad, self.asked = np.zeros((bins, services)), np.zeros((bins, services))
-        self.missing = np.zeros(bins)
+        self.missing = np.zeros((bins, services), dtype=np.int64)
         self._state = world.state
         self._ready = np.zeros(services, dtype=np.int64)
 
@@ -114,8 +123,7 @@ class _Recorder:
             self.let_down[row], self.users[row], self.bad[row], self.asked[row],
         )  # fmt: skip
         state = self._state
-        missing = count_missing(state.pod_service, state.pod_ready, state.wanted, self._ready)
-        self.missing[row] = max(self.missing[row], missing)
+        count_missing(state.pod_service, state.pod_ready, state.wanted, self._ready, self.missing[row])
 
 
 def rehearse(

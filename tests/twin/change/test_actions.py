@@ -51,7 +51,7 @@ DOES: list[tuple[str, str, dict[str, Any], Mapping[str, Any], Reversibility, int
     ("cordon", "a-0", {}, {"spec.unschedulable": True}, R, 0),
     ("cordon", "a-0", {"cordoned": 0.0}, {"spec.unschedulable": False}, R, 0),
     ("drain", "b-1", {}, {"spec.unschedulable": True}, C, 3),
-    ("drain", "a-0", {"at_once": 1.0}, {"spec.unschedulable": True}, I, 4),
+    ("drain", "a-0", {"at_once": 1.0}, {"spec.unschedulable": True}, I, 3),
     ("set_quota", "shop/all", {"pods": 20.0}, {"spec.hard.pods": "20"}, R, 0),
     ("set_route", "shop/web--cart", {"retries": 4.0}, {"retry.attempts": 4}, R, 0),
     ("set_route", "shop/web--cart", {"timeout_s": 0.5}, {"timeouts.request": "500ms"}, R, 0),

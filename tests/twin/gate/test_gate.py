@@ -231,7 +231,8 @@ def test_nothing_is_signed_that_was_not_rehearsed(tmp_path: Path) -> None:
 def _judgement(**figures: Any) -> Judgement:
     worked = Judgement(
         effect=clopper_pearson(16, 16), harm=clopper_pearson(0, 16), recovered=16, recovered_alone=0, replications=16,
-        harmed=(), helped=(), prediction=Prediction(), sessions_lost=0, dropped=0, errors=(), absent=False, unseen="",
+        harmed=(), helped=(), prediction=Prediction(), sessions_lost=0, dropped=0, errors=(), absent=False,
+        unfelt=False, unseen="",
     )  # fmt: skip
     return replace(worked, **figures)
 
@@ -255,8 +256,8 @@ def _judgement(**figures: Any) -> Judgement:
 def test_each_count_decides_as_it_should(role: _Role, figures: dict[str, Any], outcome: Outcome) -> None:
     candidate = _Candidate(UNDO)
     if role is not _Role.BEST:
-        _settle(candidate, _judgement(), role=_Role.BEST, reproduced=True, wall_s=0.0)
-    _settle(candidate, _judgement(**figures), role=role, reproduced=True, wall_s=0.0)
+        _settle(candidate, _judgement(), role=_Role.BEST, reproduced=True, calm=False, wall_s=0.0)
+    _settle(candidate, _judgement(**figures), role=role, reproduced=True, calm=False, wall_s=0.0)
     assert candidate.outcome is outcome
     assert candidate.decisive is not None
     last = candidate.stages[-1 if outcome is not Outcome.EFFECTIVE else 0]

@@ -205,7 +205,7 @@ def verdict_text(
     for number, suspect in enumerate(verdict.suspects[:3]):
         name = fault_text(suspect.fault) if suspect.fault else "none of these"
         lines.append(f"  {'looks like' if number == 0 else '':<10} {suspect.weight:.2f}  {name}")
-    if verdict.prediction.recovery_s is not None:
+    if verdict.prediction.recovery_s is not None and verdict.outcome is Outcome.EFFECTIVE:
         recovery = verdict.prediction.recovery_s
         lines.append(f"  then  recovers in {recovery.value:.0f} s ({recovery.low:.0f}–{recovery.high:.0f})")
     if receipt is not None:

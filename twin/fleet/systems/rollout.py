@@ -81,7 +81,8 @@ class RolloutSystem:
             spare = max(min(available - (wanted - unavailable), may_go - broken.size), 0)
             going = np.concatenate([broken, ready_old[:spare]])
             terminate(state, going, now_ns)
-            if going.size and not self._blueprint.one_by_one[service]:  # The next are made at once: a Deployment does not wait until pods are gone.
+            if going.size and not self._blueprint.one_by_one[service]:
+                # The next are made at once: a Deployment does not wait until pods are gone.
                 state.reconcile_due_ns[service] = min(int(state.reconcile_due_ns[service]), now_ns + 1)
 
     def _keep_partition(self, state: State, service: int, old: I64, most: int, now_ns: int) -> I64:
