@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +14,7 @@ from twin.change.base import base_of
 from twin.fit.beliefs import count_by_source
 from twin.gate.gate import Evidence, Issuer
 from twin.ports.plant import Plant
+from twin.ports.users import users_of
 from twin.receipt import issue
 from twin.spec.canonical import plain
 from twin.spec.change import Change, Reversibility, Risk
@@ -38,6 +40,7 @@ _ENVELOPE_STEP: Final = 6  # every sixth bin: half a minute
 _SLACK_SHARE: Final = 0.5  # The envelope is drawn wide: it is to catch another incident, not noise.
 _SLACK_RPS: Final = 2.0
 _PHASE_BINS: Final = 18
+_LAG_S: Final = 45.0  # How far what is shown lags behind: half a minute's mean, and a scrape.
 
 
 def receipt_issuer(
@@ -75,7 +78,7 @@ def receipt_issuer(
             effect=verdict.effect,
             harm=verdict.harm,
             stages=verdict.stages,
-            symptom_envelope=_envelope(verdict.prediction),
+            symptom_envelope=_envelope(verdict.prediction, users_of(production, verdict.prediction).let_down_rps),
             prediction=verdict.prediction,
             evidence_level=evidence.level,
             calibration=Calibration(
@@ -114,17 +117,24 @@ def approvals_needed(change: Change, reversibility: Reversibility) -> int:
     return 1 if reversibility is Reversibility.IRREVERSIBLE else 0
 
 
-def _envelope(prediction: Prediction) -> tuple[EnvelopeCurve, ...]:
-    """The band in which users' failures are expected while nothing is done."""
-    points = tuple(
-        EnvelopePoint(
-            t_s=prediction.times_s[i],
-            low=max(min(_near(prediction.nothing_low_rps, i)) * (1.0 - _SLACK_SHARE) - _SLACK_RPS, 0.0),
-            high=max(_near(prediction.nothing_high_rps, i)) * (1.0 + _SLACK_SHARE) + _SLACK_RPS,
-        )
-        for i in range(0, len(prediction.times_s), _ENVELOPE_STEP)
-    )
-    return (EnvelopeCurve(service=ServiceId("users"), metric=LET_DOWN, points=points),) if points else ()
+def _envelope(prediction: Prediction, seen_rps: float) -> tuple[EnvelopeCurve, ...]:
+    """The band in which users' failures are expected while nothing is done.
+
+    `seen_rps`: what production shows now, NaN if nothing. It is a mean over half a minute, which reaches back behind
+    the onset of an incident that has just begun; what was rehearsed is no other incident because of that.
+    """
+    points = []
+    for i in range(0, len(prediction.times_s), _ENVELOPE_STEP):
+        low, high = min(_near(prediction.nothing_low_rps, i)), max(_near(prediction.nothing_high_rps, i))
+        if prediction.times_s[i] <= _LAG_S and math.isfinite(seen_rps):
+            low, high = min(low, seen_rps), max(high, seen_rps)
+        points.append(
+            EnvelopePoint(
+                t_s=prediction.times_s[i], low=max(low * (1.0 - _SLACK_SHARE) - _SLACK_RPS, 0.0),
+                high=high * (1.0 + _SLACK_SHARE) + _SLACK_RPS,
+            )
+        )  # fmt: skip
+    return (EnvelopeCurve(service=ServiceId("users"), metric=LET_DOWN, points=tuple(points)),) if points else ()
 
 
 def _near(values: tuple[float, ...], index: int) -> tuple[float, ...]:

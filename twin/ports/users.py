@@ -5,18 +5,22 @@ A scrape of a journey counts whole or not at all: who came without how they fare
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.ports.plant import Metric, Telemetry
+from twin.ports.plant import Metric, Plant, Telemetry
 from twin.spec.ids import JourneyName
+from twin.spec.verdict import Prediction
 
-__all__ = ["UserSeries", "read_users"]
+__all__ = ["UNSEEN", "UserSeries", "Users", "read_users", "users_of"]
 
 F64 = NDArray[np.float64]
+LATE_MAX_S: Final = 60.0  # of the newest scrape: monitoring is late, but not for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +61,41 @@ def read_users(
     bad = telemetry.edge_series(Metric.ERROR_RATIO, edges, start_s=start_s, end_s=end_s)
     journeys = tuple(JourneyName(edge.caller_operation) for edge in edges)
     return UserSeries(journeys, came.times_s, came.values, came.values * bad.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """How users fared up to the newest scrape, at `at_s`: let down a second, and by how much more than its usual share
+    the worst journey lets down. Nothing seen: NaN, NaN and 1.0, for unseen is not well."""
+
+    at_s: float
+    let_down_rps: float
+    worst_excess: float
+
+
+UNSEEN: Final = Users(math.nan, math.nan, 1.0)
+
+
+def users_of(plant: Plant, prediction: Prediction, *, window_s: float = 30.0) -> Users:
+    """Users of the prediction's journeys (none named: all) over the window that ends with the newest scrape.
+
+    Scrapes come late; one that is older than LATE_MAX_S says nothing about now. A scrape counts whole or not at all.
+    """
+    now_s = plant.clock.now_s()
+    wanted = set(prediction.journeys)
+    users = read_users(
+        plant.telemetry, start_s=now_s - window_s - LATE_MAX_S, end_s=now_s, only=wanted if wanted else None
+    )
+    whole = users.whole.all(axis=1)
+    if wanted - set(users.journeys) or not users.journeys or not whole.any():
+        return UNSEEN
+    newest_s = float(users.times_s[whole].max())
+    rows = whole & (users.times_s > newest_s - window_s)
+    if newest_s < now_s - LATE_MAX_S:
+        return UNSEEN
+    total, let_down = users.came_rps[rows].sum(axis=0), users.let_down_rps[rows].sum(axis=0)
+    usual_of = dict(zip(prediction.journeys, prediction.usual, strict=bool(prediction.usual)))
+    usual = np.array([usual_of.get(journey, 0.0) for journey in users.journeys])
+    excess = np.divide(let_down, total, out=np.zeros_like(total), where=total > 0.0) - usual
+    worst = float(excess[total > 0.0].max()) if total.any() else 1.0
+    return Users(newest_s, float(let_down.sum()) / int(rows.sum()), worst)

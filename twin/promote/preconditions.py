@@ -14,7 +14,7 @@ from twin.change.facts import terminations_a_minute
 from twin.change.questions import policy_questions
 from twin.ports.plant import Plant
 from twin.ports.services import WriteGuard
-from twin.promote.watch import users_of
+from twin.ports.users import users_of
 from twin.receipt import CheckedReceipt, TrustedKeys, check_approvals
 from twin.spec.errors import BaseDrifted, Inconclusive, PolicyDenied
 from twin.spec.plan import Plan

@@ -23,11 +23,12 @@ from twin.change.facts import terminations_a_minute, terminations_by_move
 from twin.change.moves import Apply, Evict, Hold, Move, Resume, Watch, lift_hold, make_move, moves_of
 from twin.ports.plant import Plant
 from twin.ports.services import Promoted, PromotionOutcome, WriteGuard
+from twin.ports.users import UNSEEN, users_of
 from twin.promote.journal import Journal, Kind, Promotion, Status
 from twin.promote.lease import Lease
 from twin.promote.preconditions import check_guard, check_preconditions, refuse_by_policy
 from twin.promote.target import NOTHING, TAKEN_BACK, Target
-from twin.promote.watch import UNSEEN, Finding, look, recovery_told, users_of
+from twin.promote.watch import Finding, look, recovery_told
 from twin.receipt import CheckedReceipt, SpentMark, TrustedKeys, check, read
 from twin.spec.canonical import plain
 from twin.spec.change import Action, change_digest

@@ -17,8 +17,9 @@ from tests.twin.promote.test_crash import Killed
 from twin.fleet.plant import plant_of
 from twin.ports.plant import EdgeId, Metric, Plant, Series, TracedEdge
 from twin.ports.services import PromotionOutcome
+from twin.ports.users import UNSEEN, Users, users_of
 from twin.promote.journal import Kind, Status
-from twin.promote.watch import UNSEEN, Users, recovery_told, users_of
+from twin.promote.watch import recovery_told
 from twin.spec.change import Action
 from twin.spec.errors import ApiError, BaseDrifted
 from twin.spec.plan import ObjectRef
