@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType, ModuleType
+from typing import Final
 
 from twin.change import actions
 from twin.ports.plant import KubeApi, KubeObject
@@ -22,12 +23,23 @@ from twin.spec.fault import Parameter, Value, value_text
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PlanStep
 
-__all__ = ["ActionType", "Compiled", "action_type", "action_types", "compile_action", "find_workload", "main_container"]
+__all__ = [
+    "TARGET_KINDS", "ActionType", "Compiled", "action_type", "action_types", "compile_action", "find_workload",
+    "main_container",
+]  # fmt: skip
+
+# What each sort of target is called in Kubernetes.
+TARGET_KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
+    "workload": tuple(kind.value for kind in WorkloadKind),
+    "node": ("Node",),
+    "route": ("HTTPRoute",),
+    "quota": ("ResourceQuota",),
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionType:
-    """`target` is "workload", "node", "route", "quota", "service" or "database"."""
+    """`target` is a key of TARGET_KINDS, or what lies beyond Kubernetes: "service", "database", "subnet"."""
 
     kind: str
     summary: str
@@ -76,7 +88,7 @@ def find_workload(kube: KubeApi, service: str) -> tuple[ObjectRef, KubeObject]:
     """The workload "namespace/name", of whichever kind it is. Raises BadInput, NotFound."""
     namespace, slash, name = service.partition("/")
     if not slash or not name:
-        raise BadInput(f'"{service}" names no workload', "a workload is namespace/name", "write shop/cart")
+        raise BadInput(f'"{service}" names no workload', "a workload is namespace/name", "see: twin change targets")
     for kind in WorkloadKind:
         ref = ObjectRef(kind=kind.value, name=name, namespace=namespace)
         try:
@@ -116,6 +128,8 @@ def _check(action: Action) -> Action:
                     f"{name}={value:g} lies outside {parameter.low:g} to {parameter.high:g}",
                     parameter.help,
                 )
+            if parameter.whole and value != math.floor(value):
+                raise BadInput(f'cannot use "{text}"', f"{name}={value:g} is no whole number", parameter.help)
         else:
             value = value_text(value)  # A session may be called 4711, and is not a figure for that.
         values[name] = value

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "generate": ("generate", "A fleet that looks like the large ones that were measured."),
     "world": ("world", "Make, run and look at a simulated production."),
     "observe": ("observe", "Build a twin from what production's telemetry shows."),
+    "change": ("change", "List what a change may do, and what it may name in a target."),
     "verify": ("verify", "Rehearse a change on the twin; write a signed receipt if it may go on."),
     "keys": ("keys", "Make and list signing keys."),
     "receipt": ("receipt", "Show or check a receipt, offline."),

@@ -145,28 +145,37 @@ def guard_target(target: str) -> str:
 def compile_here(change: Change, plant: Plant) -> Plan:
     """The change against what the target looks like now. Raises BadInput: also for a target that is not there,
     which a person has mistyped."""
+    from twin.change.catalogue import action_type
     from twin.change.compile import compile_change
     from twin.spec.errors import NotFound
 
     try:
         return compile_change(change, plant.kube, at_s=plant.clock.now_s())
     except NotFound as error:
-        known = _targets(plant)
-        near = [
-            name
-            for action in change.actions
-            if action.target not in known
-            for name in difflib.get_close_matches(action.target, known, n=3, cutoff=0.7)
-        ]
-        next_step = f"did you mean {', '.join(dict.fromkeys(near))}?" if near else error.next_step
+        near: list[str] = []
+        for action in change.actions:
+            sort = action_type(action.kind).target
+            known = names_of(plant, sort)
+            if action.target not in known:
+                near += difflib.get_close_matches(action.target, known, n=3, cutoff=0.7)
+        next_step = f"did you mean {', '.join(dict.fromkeys(near))}?" if near else "see: twin change targets --prod …"
         raise BadInput(error.what, error.why, next_step) from error
 
 
-def _targets(plant: Plant) -> list[str]:
-    """What an action may name: workloads and routes as namespace/name, nodes by name."""
-    kinds = ("Deployment", "StatefulSet", "DaemonSet", "HTTPRoute", "Node")
-    found = [obj["metadata"] for kind in kinds for obj in plant.kube.list_objects(kind)]
-    return [f"{said['namespace']}/{said['name']}" if said.get("namespace") else said["name"] for said in found]
+def names_of(plant: Plant, sort: str) -> list[str]:
+    """What an action on this sort of target may name, in order: namespace/name, nodes by name; nothing of sorts that
+    Kubernetes does not know. Raises ApiError."""
+    from twin.change.catalogue import TARGET_KINDS
+    from twin.spec.errors import NotFound
+
+    found: list[str] = []
+    for kind in TARGET_KINDS.get(sort, ()):
+        try:
+            said = [obj["metadata"] for obj in plant.kube.list_objects(kind)]
+        except NotFound:  # A cluster without routes does not know the kind.
+            continue
+        found += [f"{one['namespace']}/{one['name']}" if one.get("namespace") else one["name"] for one in said]
+    return sorted(found)
 
 
 def save_world(target: str, world: World) -> None:

@@ -35,7 +35,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A fault's parameter. Numeric ones have a range and a default; `severity` marks the one that is fitted."""
+    """A parameter of a fault or an action. Numeric ones have a range; `whole` ones take no half; `severity` marks the
+    one of a fault that is fitted."""
 
     name: str
     help: str
@@ -43,6 +44,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     severity: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,23 @@ def test_an_action_writes_what_it_is_called_and_nothing_else(
     assert plan.reads, "nothing is read, so no drift would be seen"
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "parameters"),
+    [
+        ("scale", "shop/cart", {"replicas": 2.5}),
+        ("set_hpa", "shop/catalog", {"max_replicas": 2.5}),
+        ("set_pdb", "shop/cart", {"min_available": 0.5}),
+        ("set_quota", "shop/all", {"pods": 60.5}),
+        ("drain", "a-0", {"at_once": 1.5}),
+        ("set_route", "shop/web--cart", {"retries": 1.5}),
+        ("rollout_pause", "shop/cart", {"paused": 0.5}),
+    ],
+)
+def test_half_of_what_is_counted_is_refused(kind: str, target: str, parameters: dict[str, Any], world: World) -> None:
+    with pytest.raises(BadInput, match="no whole number"):
+        compiled(plant_of(world), kind, target, parameters)
+
+
 @pytest.mark.parametrize(("kind", "target", "parameters"), [case[:3] for case in DOES])
 def test_it_is_applied_through_a_plant_that_may_write_and_taken_back(
     kind: str, target: str, parameters: dict[str, Any], world: World

@@ -15,10 +15,17 @@ import click
 import pytest
 
 from agent.limits import SqliteWriteGuard
+from tests.small_shop import small_shop
 from twin.cli.commands.verify import verdict_text
 from twin.cli.home import stop_command
-from twin.cli.main import COMMANDS, cli
+from twin.cli.main import COMMANDS, cli, main
 from twin.cli.output import complain
+from twin.cli.targets import compile_here
+from twin.fleet.plant import plant_of
+from twin.fleet.world import World
+from twin.fleet.world_file import store_world
+from twin.spec.change import Action, Change
+from twin.spec.errors import BadInput
 from twin.spec.fault import Fault, fault_text
 from twin.spec.ids import FaultKind
 from twin.spec.verdict import Outcome, Suspect, Verdict
@@ -89,13 +96,48 @@ def test_no_commands_help_imports_anything_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_documentation_is_what_the_commands_say() -> None:
-    spec = importlib.util.spec_from_file_location("make_commands", ROOT / "docs/make_commands.py")
+@pytest.mark.parametrize("page", ["commands", "actions"])
+def test_the_documentation_is_what_the_commands_say(page: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{page}", ROOT / f"docs/make_{page}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs/commands.md").read_text() == module.document(), "run: python docs/make_commands.py"
+    assert (ROOT / f"docs/{page}.md").read_text() == module.document(), f"run: python docs/make_{page}.py"
+
+
+def test_targets_are_listed_by_sort(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World.build(small_shop(), seed=1)
+    store_world(tmp_path / "prod.world", world)
+    prod = ["--prod", str(tmp_path / "prod.world")]
+    assert code_of(["change", "targets", *prod, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["targets"]
+    assert found["quota"] == ["shop/all"]
+    assert "shop/web--cart" in found["route"]
+    assert {"a-0", "b-1"} <= set(found["node"])
+    assert found["workload"] == ["shop/cart", "shop/catalog", "shop/db", "shop/orders", "shop/web"]
+    assert code_of(["change", "targets", *prod, "--kind", "node"]) == 0
+    assert "shop" not in capsys.readouterr().out
+    assert code_of(["change", "targets", *prod, "--kind", "planet"]) == 2
+
+
+def code_of(arguments: list[str]) -> object:
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    return done.value.code
+
+
+def test_a_mistyped_target_is_told_others_of_its_own_sort() -> None:
+    plant = plant_of(World.build(small_shop(), seed=1))
+    for kind, target, parameters, hint in (
+        ("set_quota", "shop/al", {"pods": 70.0}, "did you mean shop/all?"),
+        ("cordon", "a0", {}, "did you mean a-0"),
+        ("restart", "shop/ordes", {}, "did you mean shop/orders"),
+    ):
+        action = Action(kind=kind, target=target, parameters=parameters)
+        with pytest.raises(BadInput) as told:
+            compile_here(Change(actions=(action,), reason="r", requester="ana"), plant)
+        assert told.value.next_step.startswith(hint)
 
 
 DEEP, NAN, LIST = "[" * 100_000, '{"payload": NaN}', "[1]"

@@ -15,7 +15,7 @@ ACTION = ActionType(
     summary="keep new pods off a node, or let them in again",
     target="node",
     reversibility=Reversibility.REVERSIBLE,
-    parameters=(Parameter(name="cordoned", help="1 cordons, 0 lifts it", default=1.0, low=0.0, high=1.0),),
+    parameters=(Parameter(name="cordoned", help="1 cordons, 0 lifts it", default=1.0, low=0.0, high=1.0, whole=True),),
 )
 
 

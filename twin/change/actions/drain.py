@@ -22,7 +22,7 @@ ACTION = ActionType(
     reversibility=Reversibility.COMPENSABLE,
     parameters=(
         Parameter(name="at_once", help="so many pods are evicted before users are watched", default=3.0, low=1.0,
-                  high=100.0),
+                  high=100.0, whole=True),
     ),
 )  # fmt: skip
 

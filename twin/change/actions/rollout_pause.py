@@ -17,7 +17,7 @@ ACTION = ActionType(
     summary="pause a roll-out, or resume it",
     target="workload",
     reversibility=Reversibility.REVERSIBLE,
-    parameters=(Parameter(name="paused", help="1 pauses, 0 resumes", default=1.0, low=0.0, high=1.0),),
+    parameters=(Parameter(name="paused", help="1 pauses, 0 resumes", default=1.0, low=0.0, high=1.0, whole=True),),
 )
 
 

@@ -19,7 +19,7 @@ ACTION = ActionType(
     summary="roll back to the previous revision, or to the one that is named",
     target="workload",
     reversibility=Reversibility.REVERSIBLE,
-    parameters=(Parameter(name="revision", help="the revision to go back to", low=1.0, high=1e9),),
+    parameters=(Parameter(name="revision", help="the revision to go back to", low=1.0, high=1e9, whole=True),),
 )
 _REVISION = "deployment.kubernetes.io/revision"
 

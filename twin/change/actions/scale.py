@@ -17,7 +17,7 @@ ACTION = ActionType(
     summary="set the number of replicas",
     target="workload",
     reversibility=Reversibility.REVERSIBLE,
-    parameters=(Parameter(name="replicas", help="how many", low=0.0, high=100000.0),),
+    parameters=(Parameter(name="replicas", help="how many", low=0.0, high=100000.0, whole=True),),
 )
 
 

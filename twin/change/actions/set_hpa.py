@@ -18,8 +18,8 @@ ACTION = ActionType(
     target="workload",
     reversibility=Reversibility.REVERSIBLE,
     parameters=(
-        Parameter(name="min_replicas", help="never fewer", low=1.0, high=100000.0),
-        Parameter(name="max_replicas", help="never more", low=1.0, high=100000.0),
+        Parameter(name="min_replicas", help="never fewer", low=1.0, high=100000.0, whole=True),
+        Parameter(name="max_replicas", help="never more", low=1.0, high=100000.0, whole=True),
     ),
 )
 

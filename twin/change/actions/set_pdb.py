@@ -18,7 +18,7 @@ ACTION = ActionType(
     summary="set how many pods a workload's disruption budget keeps",
     target="workload",
     reversibility=Reversibility.REVERSIBLE,
-    parameters=(Parameter(name="min_available", help="so many stay ready", low=0.0, high=100000.0),),
+    parameters=(Parameter(name="min_available", help="so many stay ready", low=0.0, high=100000.0, whole=True),),
 )
 
 

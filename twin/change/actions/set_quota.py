@@ -20,7 +20,7 @@ ACTION = ActionType(
     target="quota",
     reversibility=Reversibility.REVERSIBLE,
     parameters=(
-        Parameter(name="pods", help="so many pods", low=0.0, high=1000000.0),
+        Parameter(name="pods", help="so many pods", low=0.0, high=1000000.0, whole=True),
         Parameter(name="requests_cpu", help="a quantity, as 20 or 500m"),
         Parameter(name="requests_memory", help="a quantity, as 64Gi"),
         Parameter(name="limits_cpu", help="a quantity, as 40"),
@@ -38,7 +38,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     """
     namespace, slash, name = action.target.partition("/")
     if not slash or not name:
-        raise BadInput(f'"{action.target}" names no quota', "a quota is namespace/name", "write shop/all")
+        raise BadInput(f'"{action.target}" names no quota', "a quota is namespace/name", "see: twin change targets")
     if not action.parameters:
         raise BadInput(f"cannot set_quota {action.target}", "it sets nothing", "add parameters: {pods: 80}")
     ref = ObjectRef(kind="ResourceQuota", name=name, namespace=namespace)

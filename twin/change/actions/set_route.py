@@ -22,7 +22,7 @@ ACTION = ActionType(
     reversibility=Reversibility.REVERSIBLE,
     parameters=(
         Parameter(name="timeout_s", help="seconds an attempt may take", low=0.001, high=3600.0),
-        Parameter(name="retries", help="further attempts after the first", low=0.0, high=100.0),
+        Parameter(name="retries", help="further attempts after the first", low=0.0, high=100.0, whole=True),
         Parameter(name="backoff_s", help="seconds before each further attempt", low=0.0, high=3600.0),
     ),
 )
