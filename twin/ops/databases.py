@@ -19,7 +19,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -36,6 +36,7 @@ DSN_MAX_BYTES: Final = 8192
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _SERVICE: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_KEY: Final = re.compile(r"dsn|url|uri|conn|pass|secret", re.IGNORECASE)
 _WHERE_SECRETS_GO: Final = "name a variable that holds it (dsn_env), or a file of mode 0600 (dsn_file)"
 
 
@@ -104,15 +105,20 @@ class _DatabaseFile(FileModel):
     dsn_file: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_file_name)] | None = None
     station: Name = "row-lock"
 
+    insists: ClassVar[bool] = True
+
     @classmethod
     def advice_on_unknown(cls, key: str, value: object) -> str:
         """Connection strings belong elsewhere, under whatever key."""
-        return _WHERE_SECRETS_GO
+        looks_secret = isinstance(value, str) and ("://" in value or "=" in value)
+        return _WHERE_SECRETS_GO if looks_secret or _SECRET_KEY.search(key) else ""
 
     @model_validator(mode="after")
     def _one_source(self) -> _DatabaseFile:
         if (self.dsn_env is None) == (self.dsn_file is None):
-            text = f"{self.service} needs one place where its connection string is: dsn_env or dsn_file"
+            text = f"{self.service} names no place where its connection string is"
+            if self.dsn_env is not None:
+                text = f"{self.service} names two places where its connection string is: keep dsn_env or dsn_file"
             raise PydanticCustomError("twin", "{text}", {"text": text, "next": _WHERE_SECRETS_GO})
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from types import UnionType
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -94,10 +94,12 @@ class FileModel(BaseModel):
     """The base of everything that a file may hold: unknown keys and look-alike types ("3" for 3) are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+    insists: ClassVar[bool] = False
 
     @classmethod
     def advice_on_unknown(cls, key: str, value: object) -> str:
-        """Where a key that is unknown here belongs, if the model knows better than "remove it"."""
+        """Where a key that is unknown here belongs, if the model knows better than "remove it". It comes after a key
+        that looks alike, unless the model `insists`."""
         return ""
 
 
@@ -123,7 +125,8 @@ def schema_of(model: type[BaseModel], kind: str) -> dict[str, Any]:
 
 
 def _refusal(error: ValidationError, document: Document, name: str, model: type[BaseModel]) -> BadInput:
-    details = error.errors(include_url=False)
+    # A key that nobody knows explains the one that is missing beside it.
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
     return first_problem(name, [_problem_of_detail(detail, document, model) for detail in details])
 
 
@@ -186,7 +189,10 @@ def _words(detail: ErrorDetails, field: str, model: type[BaseModel]) -> tuple[st
     kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
     shown = _shown(given)
     if kind == "twin":
-        return f"{field} {context['text']}", str(context["next"])
+        of_an_entry = bool(detail["loc"]) and isinstance(detail["loc"][-1], int)  # Which one, the line says.
+        return f"{'' if of_an_entry else f'{field} '}{context['text']}", str(context["next"])
+    if kind == "too_short" and not given:
+        return f"{field} is empty", "write at least one entry"
     if kind == "missing":
         return f'"{field}" is missing', f"add {field}"
     if kind == "extra_forbidden":
@@ -237,10 +243,11 @@ def _number(value: Any) -> str:
 def _advice(key: str, value: object, models: list[type[BaseModel]]) -> str:
     """What to do about a key that none of the models which may stand there knows."""
     known = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    wise = [model for model in models if issubclass(model, FileModel)]
+    told = [model.advice_on_unknown(key, value) for model in wise]
     close = difflib.get_close_matches(key, sorted(known), n=1)
-    if close:
+    if close and not any(advice and model.insists for advice, model in zip(told, wise, strict=True)):
         return f'did you mean "{close[0]}"?'
-    told = [model.advice_on_unknown(key, value) for model in models if issubclass(model, FileModel)]
     return next(filter(None, told), "remove it")
 
 
