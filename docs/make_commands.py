@@ -6,9 +6,13 @@ from pathlib import Path
 
 import click
 
-from twin.cli.main import COMMANDS, cli
+from twin.cli.main import COMMANDS, EXIT_CODES, cli
 
 HEAD = "# Commands\nMade from the commands' own help by `python docs/make_commands.py`; a test keeps it so.\n"
+CODES = """## Exit codes
+| code | what |
+|---|---|
+"""
 
 
 def document() -> str:
@@ -18,7 +22,7 @@ def document() -> str:
         command = cli.get_command(click.Context(cli, info_name="twin"), name)
         assert command is not None
         parts += _pages(command, f"twin {name}")
-    return "\n".join(parts)
+    return "\n".join([*parts, CODES + "\n".join(f"| {code} | {what} |" for code, what in EXIT_CODES.items()) + "\n"])
 
 
 def _pages(command: click.Command, path: str) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Final
 
 from twin.change.catalogue import compile_action
 from twin.ports.plant import KubeApi
@@ -17,6 +18,7 @@ __all__ = ["ACTIONS_MAX", "compile_change"]
 
 ACTIONS_MAX = 20  # A change that needs more is a migration, and wants a human's plan.
 
+_PAUSED: Final[FieldPath] = ("spec", "paused")
 _WORST = (Reversibility.REVERSIBLE, Reversibility.COMPENSABLE, Reversibility.IRREVERSIBLE)
 
 
@@ -41,9 +43,12 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
     reads: dict[ObjectRef, None] = {}
     worst = Reversibility.REVERSIBLE
     written: dict[tuple[ObjectRef, FieldPath], str] = {}
+    resumed: set[ObjectRef] = set()
     for action in change.actions:
         compiled = compile_action(action, kube, at_s=at_s)
-        _refuse_held(compiled.steps, kube)
+        _refuse_held(compiled.steps, kube, resumed=resumed)
+        patches = [step for step in compiled.steps if isinstance(step, PatchStep)]
+        resumed |= {patch.ref for patch in patches if patch.fields.get(_PAUSED) is False}
         for step in compiled.steps:
             for path in step.fields if isinstance(step, PatchStep) else ():
                 assert isinstance(step, PatchStep)
@@ -60,12 +65,21 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
     return Plan(change=change, steps=tuple(steps), reads=tuple(sorted(reads)), reversibility=worst, strategy=strategy)
 
 
-def _refuse_held(steps: Sequence[PlanStep], kube: KubeApi) -> None:
-    """A roll-out that somebody holds does not begin, and is not ours to let go on. Raises BadInput."""
+def _refuse_held(steps: Sequence[PlanStep], kube: KubeApi, *, resumed: Collection[ObjectRef]) -> None:
+    """A roll-out that somebody holds does not begin, and is not ours to let go on, unless the change itself resumes it
+    before. Raises BadInput."""
     for step in steps:
-        if not isinstance(step, PatchStep) or not step.rolls_out or step.ref.kind != WorkloadKind.STATEFUL_SET:
+        if not isinstance(step, PatchStep) or not step.rolls_out or step.ref in resumed:
             continue
-        strategy = kube.get(step.ref)["spec"].get("updateStrategy", {})
+        spec = kube.get(step.ref)["spec"]
+        if step.ref.kind == WorkloadKind.DEPLOYMENT and spec.get("paused"):
+            raise BadInput(
+                f"cannot roll {step.ref} out", "somebody paused its roll-outs: nothing would come of it",
+                "let them go on first, as the change's first action: rollout_pause with paused: 0",
+            )  # fmt: skip
+        strategy = spec.get("updateStrategy", {})
+        if step.ref.kind != WorkloadKind.STATEFUL_SET:
+            continue
         kept = strategy.get("rollingUpdate", {}).get("partition", 0)
         if strategy.get("type") == "OnDelete" or kept:
             why = f"its partition keeps {kept} pods" if kept else "its pods are only updated as somebody deletes them"

@@ -1,9 +1,4 @@
-"""`twin`: parse, call the library, map what happens to an exit code.
-
-Exit codes: 0 done, effective or harmless; 1 internal error; 2 usage or bad input; 3 rejected by rehearsal;
-4 inconclusive; 5 denied by policy; 6 drift; 7 receipt invalid, spent or expired; 8 approval missing;
-9 rolled back; 10 regression found; 11 something needed is missing; 12 another promoter is active.
-"""
+"""`twin`: parse, call the library, map what happens to an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +10,24 @@ from typing import Any, Final
 
 import click
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "EXIT_CODES", "cli", "main"]
+
+EXIT_CODES: Final[dict[int, str]] = {
+    0: "done; a verdict is effective or harmless",
+    1: "an internal error",
+    2: "usage, or bad input",
+    3: "rejected by the rehearsal, or a hypothesis that deviates",
+    4: "inconclusive: nobody can tell, or a promotion is held for a human",
+    5: "denied by policy",
+    6: "production drifted, or the incident is another one",
+    7: "the receipt is invalid, spent or expired",
+    8: "an approval is missing",
+    9: "rolled back",
+    10: "a regression was found",
+    11: "something that is needed is missing",
+    12: "another promoter or command is active",
+    130: "stopped by Ctrl-C",
+}
 
 # name: (module of twin.cli.commands, one line of help). Listed here so that --help imports none of them.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {

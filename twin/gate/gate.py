@@ -39,6 +39,7 @@ from twin.spec.fault import Fault, FaultType, fault_text
 from twin.spec.fleet import Fleet
 from twin.spec.plan import Plan, workload_ref
 from twin.spec.receipt import BaseObject, EvidenceLevel, base_digest
+from twin.spec.units import counted
 from twin.spec.verdict import Outcome, Prediction, StageName, StageResult, StageVerdict, Suspect, Verdict
 
 __all__ = ["Evidence", "Gate", "Issuer", "Progress", "Settings"]
@@ -181,7 +182,7 @@ class Gate:
             back = "it cannot be undone" if plan.reversibility is Reversibility.IRREVERSIBLE else plan.reversibility
             result = StageResult(
                 stage=StageName.FORM, verdict=StageVerdict.PASS,
-                reason=f"{len(plan.steps)} writes; {back}", wall_s=time.perf_counter() - started,
+                reason=f"{counted(len(plan.steps), 'write')}; {back}", wall_s=time.perf_counter() - started,
             )  # fmt: skip
         except TwinError as error:
             result = StageResult(stage=StageName.FORM, verdict=StageVerdict.FAIL, reason=str(error))
@@ -321,7 +322,8 @@ class Gate:
         plans = [candidate.plan for candidate in candidates if candidate.plan is not None]
         if self._progress is not None:
             what = "confirming" if role is _Role.FRESH else "rehearsing"
-            self._progress.stage(f"{what} {len(plans)} candidates, {len(replications)} paired runs", len(replications))
+            told = f"{what} {counted(len(plans), 'candidate')}, {len(replications)} paired runs"
+            self._progress.stage(told, len(replications))
         rehearsal = rehearse(
             situation, plans, replications=replications, horizon_s=self._settings.horizon_s, jobs=self._settings.jobs,
             progress=self._advance,
@@ -420,7 +422,7 @@ def _outcome(found: Judgement, reproduced: bool, calm: bool) -> tuple[Outcome, s
         return Outcome.REJECTED, f"it does harm in {hits} of {count} paired runs"
     if not reproduced:
         if hits == 0:
-            return Outcome.HARMLESS, f"no harm seen, but {missed}"
+            return Outcome.HARMLESS, f"no harm seen{'; ' if calm else ', but '}{missed}"
         return Outcome.INCONCLUSIVE, f"harm in {hits} of {count} runs, and {missed}"
     worked = round(found.effect.value * count)
     if hits > 0:

@@ -18,6 +18,7 @@ from twin.ports.users import users_of
 from twin.receipt import CheckedReceipt, TrustedKeys, check_approvals
 from twin.spec.errors import BaseDrifted, Inconclusive, PolicyDenied
 from twin.spec.plan import Plan
+from twin.spec.units import counted
 
 __all__ = ["check_guard", "check_preconditions", "refuse_by_policy"]
 
@@ -76,7 +77,8 @@ def check_guard(plant: Plant, plan: Plan, guard: WriteGuard) -> None:
     pods, most = terminations_a_minute(plan), guard.terminations_max
     if pods > most:
         raise PolicyDenied(
-            "the change can never be admitted", f"it ends {pods} pods within a minute, at most {most} are allowed",
+            "the change can never be admitted",
+            f"it ends {counted(pods, 'pod')} within a minute, at most {most} are allowed",
             "split it, or watch its canary for a minute",
         )  # fmt: skip
 

@@ -191,7 +191,9 @@ def hubs_of(fleet: Fleet, count: int) -> tuple[OpId, ...]:
 
 def _check(services: int, calls: float, rate_per_service_rps: float) -> None:
     if not 1 <= services <= SERVICES_MAX:
-        raise BadInput(f"cannot generate {services} services", f"1 to {SERVICES_MAX:,} can be", "ask for fewer")
+        raise BadInput(
+            f"cannot generate {services} services", "that is no size for a fleet", f"ask for 1 to {SERVICES_MAX:,}"
+        )
     if not 1.0 <= calls <= 20.0:
         raise BadInput(f"cannot generate {calls:g} calls an operation", "1 to 20 can be", "choose another figure")
     if not 0.0 < rate_per_service_rps <= 1_000.0:

@@ -14,6 +14,7 @@ __all__ = [
     "NS_PER_S",
     "bytes_text",
     "cores_text",
+    "counted",
     "duration_text",
     "exact_duration_text",
     "ns",
@@ -142,3 +143,10 @@ def _quantity(text: str | int | float) -> float | None:
 def _plain(number: Decimal) -> str:
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def counted(count: int, noun: str) -> str:
+    """How many of what: "1 pod", "2 pods", "2 entries"."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("ry") else f"{count:,} {noun}s"

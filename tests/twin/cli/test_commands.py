@@ -18,14 +18,15 @@ from agent.limits import SqliteWriteGuard
 from tests.small_shop import small_shop
 from twin.cli.commands.verify import verdict_text
 from twin.cli.home import stop_command
-from twin.cli.main import COMMANDS, cli, main
+from twin.cli.main import COMMANDS, EXIT_CODES, cli, main
 from twin.cli.output import complain
 from twin.cli.targets import compile_here
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.fleet.world_file import store_world
+from twin.spec import errors
 from twin.spec.change import Action, Change
-from twin.spec.errors import BadInput
+from twin.spec.errors import BadInput, TwinError
 from twin.spec.fault import Fault, fault_text
 from twin.spec.ids import FaultKind
 from twin.spec.verdict import Outcome, Suspect, Verdict
@@ -106,6 +107,13 @@ def test_the_documentation_is_what_the_commands_say(page: str) -> None:
     assert (ROOT / f"docs/{page}.md").read_text() == module.document(), f"run: python docs/make_{page}.py"
 
 
+def test_every_exit_code_is_listed() -> None:
+    raised = {
+        kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TwinError)
+    }
+    assert raised | {outcome.exit_code for outcome in Outcome} <= set(EXIT_CODES)
+
+
 def test_targets_are_listed_by_sort(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = World.build(small_shop(), seed=1)
     store_world(tmp_path / "prod.world", world)
@@ -160,7 +168,7 @@ DEEP, NAN, LIST = "[" * 100_000, '{"payload": NaN}', "[1]"
         (["receipt", "check", "missing.json"], 7),
         (["receipt", "check", "deep.json"], 7),
         (["receipt", "show", "nan.json"], 7),
-        (["promote", "missing.json", "--prod", "missing.world"], 7),
+        (["promote", "missing.json", "--prod", "missing.world"], 2),
         (["promote", "deep.json", "--prod", "missing.world"], 7),
         (["promote", "nan.json", "--prod", "missing.world"], 7),
         (["promote", "list.json", "--prod", "missing.world"], 7),

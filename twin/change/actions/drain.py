@@ -12,6 +12,7 @@ from twin.spec.fault import Parameter
 from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, PatchStep, ref_of
 from twin.spec.pod_counts import pods_kept
+from twin.spec.units import counted
 
 __all__ = ["ACTION", "compile_action"]
 
@@ -51,7 +52,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
         fields={("spec", "unschedulable"): True},
         terminates_pods=len(pods),
         evicts_at_once=at_once,
-        summary=f"drain {action.target}: cordon it, evict {len(pods)} pods",
+        summary=f"drain {action.target}: cordon it, evict {counted(len(pods), 'pod')}",
     )
     for_good = any(controller_of(pod) == WorkloadKind.STATEFUL_SET or _keeps_files(pod) for pod in pods)
     kind = Reversibility.IRREVERSIBLE if for_good else ACTION.reversibility

@@ -28,7 +28,7 @@ def command(
     from twin.fit.observe import observe
     from twin.spec.errors import Inconclusive
     from twin.spec.files import write_fleet
-    from twin.spec.units import parse_duration_s
+    from twin.spec.units import counted, parse_duration_s
 
     plant = read_target(prod, prometheus=prometheus, queries=queries, ops=ops)
     window_s = parse_duration_s(window)
@@ -39,7 +39,7 @@ def command(
         fit = None
     write_text(out, write_fleet(twin))
     sources = count_by_source(dict(twin.beliefs))
-    counted = ", ".join(f"{count} {source}" for source, count in sources.items())
+    rests_on = ", ".join(f"{count} {source}" for source, count in sources.items())
     told = "how well it fits is not known: the window is too short to hold any of it out"
     if fit is not None:
         told = f"median error {fit.median_error_ratio:.1%} (nine in ten below {fit.p90_error_ratio:.1%})"
@@ -49,4 +49,5 @@ def command(
         "p90_error_ratio": fit.p90_error_ratio if fit else None,
         **{str(source): count for source, count in sources.items()},
     }
-    emit(as_json, figures, f"{out}: {len(twin.services)} services, {told}; figures: {counted}")
+    services = counted(len(twin.services), "service")
+    emit(as_json, figures, f"{out}: {services}, {told}; figures: {rests_on}")

@@ -35,8 +35,12 @@ def command(
     """Check everything again, then canary, watch, and go on or take it back."""
     from twin.cli.commands.receipt import read_envelope
     from twin.cli.targets import write_target
-    from twin.spec.errors import ApprovalMissing, ReceiptInvalid
+    from twin.spec.errors import ApprovalMissing, BadInput, ReceiptInvalid
 
+    if not receipt_file.is_file():  # A mistyped name is no invalid receipt.
+        raise BadInput(
+            f"cannot read {receipt_file}", "there is no such file", "make one: twin verify … -o receipt.json"
+        )
     envelope = read_envelope(receipt_file, ReceiptInvalid, "verify the change again: twin verify")
     approval = approval or _approvals_beside(receipt_file, envelope)
     approvals = [read_envelope(path, ApprovalMissing, "approve it again: twin approve") for path in approval]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from twin.cli.output import emit
+from twin.spec.units import counted
 
 __all__ = ["command"]
 
@@ -28,7 +29,7 @@ def command(results: Path, baseline: Path | None, fail_on: str, out: Path, as_js
     regressions = compare(candidate, load_results(baseline)) if baseline is not None else ()
     written = write_report(out, candidate, regressions, baseline=str(baseline or ""))
     lines = [f"{r.kind:<8} {r.words()}" for r in regressions]
-    lines.append(f"{len(regressions)} regressions; " + ", ".join(str(path) for path in written))
+    lines.append(f"{counted(len(regressions), 'regression')}; " + ", ".join(str(path) for path in written))
     data = {"regressions": [r.words() for r in regressions], "files": [str(path) for path in written]}
     emit(as_json, data, "\n".join(lines))
     worse = [r for r in regressions if fail_on != "nothing" and (fail_on == "any" or r.kind in (fail_on, "coverage"))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from twin.cli.output import emit, progress
+from twin.spec.units import counted
 
 if TYPE_CHECKING:
     from twin.kube.records import ShadowRecord
@@ -88,7 +89,7 @@ def load(
     pool = pool_here()
     started = time.monotonic()
     with progress(quiet=as_json) as bar, pool.borrow(name) as shadow:
-        bar.stage(f"loading {len(snapshot.objects)} objects into shadow {name}", 1)
+        bar.stage(f"loading {counted(len(snapshot.objects), 'object')} into shadow {name}", 1)
         loaded = shadow.load_snapshot(snapshot, fleet, images=Images(images))
         bar.advance()
     facts = {
@@ -123,7 +124,9 @@ def snapshot(source: str, namespaces: tuple[str, ...], out: Path, since: Path | 
     taken = objects_of_source(source, namespaces=namespaces)
     write_snapshot(taken, out)
     changed = differences(older, taken) if older else []
-    lines = [f"{out}: {len(taken.objects)} objects of {', '.join(taken.namespaces)}, digest {taken.digest[:12]}"]
+    lines = [
+        f"{out}: {counted(len(taken.objects), 'object')} of {', '.join(taken.namespaces)}, digest {taken.digest[:12]}"
+    ]
     lines += [f"  moved   while it was read: {', '.join(taken.moved)}"] if taken.moved else []
     lines += [f"  unread  {', '.join(taken.unread)}: not there, or not ours to read"] if taken.unread else []
     lines += [f"  {line}" for line in changed] if older else []
@@ -182,7 +185,7 @@ def _state(record: ShadowRecord) -> tuple[str, dict[str, object]]:
         for one in pods
     )
     what = record.loaded or "nothing loaded"
-    return f"{nodes} nodes, {ready} of {len(pods)} pods ready; {what}", {
+    return f"{counted(nodes, 'node')}, {ready} of {len(pods)} pods ready; {what}", {
         "answers": True, "nodes": nodes, "pods": len(pods), "ready": ready,
     }  # fmt: skip
 
@@ -204,4 +207,4 @@ def _record_json(record: ShadowRecord) -> dict[str, object]:
 
 def _counted(snapshot: Snapshot, fleet: Fleet) -> str:
     workloads = sum(len(snapshot.of(kind)) for kind in ("Deployment", "StatefulSet", "DaemonSet"))
-    return f"{workloads} workloads, {len(fleet.journeys)} journeys"
+    return f"{counted(workloads, 'workload')}, {counted(len(fleet.journeys), 'journey')}"

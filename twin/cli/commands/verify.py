@@ -14,6 +14,7 @@ import click
 
 from twin.cli.live import live_options
 from twin.cli.output import StageProgress, emit, progress, write_text
+from twin.spec.units import counted
 
 if TYPE_CHECKING:
     from twin.kube.shadow import KubeShadow
@@ -90,6 +91,7 @@ def command(
         compile_fault(fault, twin, start_ns=0)
     plant = read_target(prod, prometheus=prometheus, queries=queries, ops=ops)
     compile_here(change, plant)  # A change that cannot be read is exit 2.
+    _refuse_another_fleets(twin, plant, twin_file)
     policy = policies.load()
     with progress(quiet=as_json) as bar, _shadow(shadow, images, prod, plant, twin, bar) as cluster:
         gate = Gate(
@@ -159,10 +161,21 @@ def incident_now(plant: Plant) -> Incident:
             firing.pop(key, None)
     now_s = plant.clock.now_s()
     onset_s = min((at_s for at_s, _ in firing.values()), default=now_s) - 30.0
-    title = f"{len(firing)} alerts" if firing else "no incident"
+    title = counted(len(firing), "alert") if firing else "no incident"
     return Incident(
         id=f"at-{now_s:.0f}", title=title, onset_s=onset_s, symptoms=tuple(symptom for _, symptom in firing.values())
     )
+
+
+def _refuse_another_fleets(twin: Fleet, plant: Plant, twin_file: Path) -> None:
+    """Raises BadInput for a twin of which nothing is in production: nobody meant that one."""
+    from twin.spec.errors import BadInput
+
+    if not {service.id for service in twin.services} & set(plant.telemetry.services()):
+        raise BadInput(
+            f"cannot rehearse on {twin_file}", f"{plant.name} has none of its services: it is another fleet's twin",
+            "observe this one: twin observe",
+        )  # fmt: skip
 
 
 def _remove_older_receipt(path: Path) -> bool:
@@ -194,7 +207,7 @@ def verdict_text(
         worst = verdict.harmed[0]
         lines.append(
             f"  worst {worst.service} +{worst.worst_rps:g} failed requests/s for {worst.minutes:.1f} min"
-            f" · {len(verdict.harmed)} services harmed"
+            f" · {counted(len(verdict.harmed), 'service')} harmed"
         )
     if verdict.effect is not None and verdict.harm is not None:
         effect, harm = verdict.effect, verdict.harm
