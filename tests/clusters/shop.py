@@ -18,7 +18,14 @@ from twin.spec.plan import ObjectRef, ref_of
 
 __all__ = ["await_that", "lay_out_nodes", "lay_out_shop", "shop_objects"]
 
-KINDS: Final = ("ResourceQuota", "Deployment", "StatefulSet", "PodDisruptionBudget", "HorizontalPodAutoscaler")
+KINDS: Final = (
+    "ConfigMap",
+    "ResourceQuota",
+    "Deployment",
+    "StatefulSet",
+    "PodDisruptionBudget",
+    "HorizontalPodAutoscaler",
+)
 NAMESPACE: Final = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 PATIENCE_S: Final = 60.0
 NODES: Final = 4
@@ -92,4 +99,5 @@ def _create(api: LiveKubeApi, obj: KubeObject) -> None:
 
 def _bare(obj: KubeObject) -> KubeObject:
     metadata = {key: obj["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
-    return {key: obj[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
+    said = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    return {**said, "metadata": metadata}

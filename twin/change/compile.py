@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -41,10 +42,11 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
     reads: dict[ObjectRef, None] = {}
     worst = Reversibility.REVERSIBLE
     written: dict[tuple[ObjectRef, FieldPath], str] = {}
-    for action in change.actions:
+    for number, action in enumerate(change.actions):
         compiled = compile_action(action, kube, at_s=at_s)
         _refuse_held(compiled.steps, kube)
-        for step in compiled.steps:
+        mine = [dataclasses.replace(step, action=number) for step in compiled.steps]
+        for step in mine:
             for path in step.fields if isinstance(step, PatchStep) else ():
                 assert isinstance(step, PatchStep)
                 if (step.ref, path) in written:
@@ -54,7 +56,7 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
                         "leave one of them out",
                     )
                 written[(step.ref, path)] = action.kind
-        steps += compiled.steps
+        steps += mine
         reads |= dict.fromkeys(compiled.reads)
         worst = max(worst, compiled.reversibility, key=_WORST.index)
     return Plan(change=change, steps=tuple(steps), reads=tuple(sorted(reads)), reversibility=worst, strategy=strategy)

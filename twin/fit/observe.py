@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from twin.ports.plant import EdgeId, KubeApi, KubeObject, Metric, OperationStats, Plant, TracedEdge
+from twin.spec.config import ConfigMap
 from twin.spec.errors import Inconclusive
 from twin.spec.fleet import (
     Autoscaling,
@@ -36,6 +37,7 @@ from twin.spec.fleet import (
     WorkloadKind,
 )
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
+from twin.spec.importers.configs import config_map_of, read_by, reads_of, secrets_taken_as_there
 from twin.spec.importers.quotas import bounds_of, is_scoped
 from twin.spec.importers.scaling import autoscaling_of, disruption_of, rolling_update_of
 from twin.spec.parameters import journey_path, op_path, service_path, station_path
@@ -100,12 +102,15 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
         raise Inconclusive(
             "cannot build a twin", "telemetry shows no services or no users", "let production run for ten minutes first"
         )
+    namespaces = {service.namespace for service in services}
     return Fleet(
         name=f"{plant.name}-twin",
         services=tuple(services),
         journeys=tuple(journeys),
         node_pools=_node_pools(plant),
-        quotas=_quotas(plant, {service.namespace for service in services}),
+        quotas=_quotas(plant, namespaces),
+        config_maps=_config_maps(plant, services),
+        secrets=secrets_taken_as_there(services),
         epoch_s=int(until_s),
         beliefs=MappingProxyType(beliefs),
     )
@@ -191,6 +196,7 @@ def _service(
         image=container["image"],
         env=MappingProxyType({e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}),
         labels=MappingProxyType(dict(workload["metadata"]["labels"])),
+        reads=reads_of(workload["spec"]["template"]["spec"]),
         resources=_resources(container.get("resources", {})),
         memory_base_bytes=round(seen.memory.get(service, 64 * 2**20)),
         start_s=START_PRIOR_S,
@@ -349,6 +355,14 @@ def _quotas(plant: Plant, namespaces: Collection[str]) -> tuple[Quota, ...]:
         for obj in plant.kube.list_objects("ResourceQuota")
         if obj["metadata"]["namespace"] in namespaces and not is_scoped(obj["spec"])
     )
+
+
+def _config_maps(plant: Plant, services: Sequence[Service]) -> tuple[ConfigMap, ...]:
+    """Those that the twin's services read; Secrets, which nobody may look at, are taken to be there."""
+    if not any(service.reads for service in services):
+        return ()
+    found = plant.kube.list_objects("ConfigMap")
+    return read_by(services, [config_map_of(obj, obj["metadata"]["namespace"]) for obj in found])
 
 
 def _node_pools(plant: Plant) -> tuple[NodePool, ...]:

@@ -52,6 +52,10 @@ class Blueprint:
     quotas_of: tuple[tuple[int, ...], ...]  # (S,) the namespace's quotas, by name
     quota_covers: NDArray[np.bool_]  # (Q, S) services of the namespace
     quota_index: dict[tuple[str, str], int]  # by (namespace, name)
+    namespaces: tuple[str, ...]  # (S,)
+    reads_config: NDArray[np.bool_]  # (S,) whether its containers take values from ConfigMaps or Secrets
+    config_index: dict[tuple[str, str], int]  # by (namespace, name)
+    secret_index: dict[tuple[str, str], int]
     node_names: tuple[NodeName, ...]
     node_index: dict[NodeName, int]
     node_zone: I64  # (N,) index into zones
@@ -171,6 +175,10 @@ def lay_out(fleet: Fleet) -> Blueprint:
             [[s.namespace == one.namespace for s in services] for one in fleet.quotas], dtype=np.bool_
         ).reshape(-1, len(services)),
         quota_index={(one.namespace, one.name): q for q, one in enumerate(fleet.quotas)},
+        namespaces=tuple(s.namespace for s in services),
+        reads_config=np.array([bool(s.reads) for s in services]),
+        config_index={(one.namespace, one.name): c for c, one in enumerate(fleet.config_maps)},
+        secret_index={(one.namespace, one.name): c for c, one in enumerate(fleet.secrets)},
         node_names=tuple(names),
         node_index={name: i for i, name in enumerate(names)},
         node_zone=np.array(zone, dtype=np.int64),

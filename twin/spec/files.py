@@ -25,6 +25,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from twin.spec.checks import Flaw, flaws_of
+from twin.spec.config import ConfigMap, ConfigRead
 from twin.spec.edge import (
     context_of,
     first_problem,
@@ -126,6 +127,10 @@ def _fleet_data(fleet: Fleet) -> dict[str, Any]:
         data["node_pools"] = [_pool_data(pool) for pool in fleet.node_pools]
     if fleet.quotas:
         data["quotas"] = [_quota_data(quota) for quota in fleet.quotas]
+    if fleet.config_maps:
+        data["config_maps"] = [_config_map_data(one) for one in fleet.config_maps]
+    if fleet.secrets:
+        data["secrets"] = [Flow(name=s.name, namespace=s.namespace, keys=list(s.keys)) for s in fleet.secrets]
     if fleet.journeys:
         data["journeys"] = [_journey_data(journey) for journey in fleet.journeys]
     data["services"] = [_service_data(service) for service in fleet.services]
@@ -164,6 +169,23 @@ def _quota_data(quota: Quota) -> dict[str, Any]:
     return data
 
 
+def _config_map_data(one: ConfigMap) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": one.name, "namespace": one.namespace}
+    if one.data:
+        data["data"] = {key: one.data[key] for key in sorted(one.data)}
+    _put(data, "immutable", one.immutable, False)
+    return data
+
+
+def _read_data(read: ConfigRead) -> dict[str, Any]:
+    data = Flow()
+    data["secret" if read.secret else "config_map"] = read.source
+    _put(data, "key", read.key, "")
+    _put(data, "name", read.name, "")
+    _put(data, "optional", read.optional, False)
+    return data
+
+
 def _journey_data(journey: Journey) -> dict[str, Any]:
     data: dict[str, Any] = {"name": journey.name, "target": journey.target, "rate_rps": _plain_number(journey.rate_rps)}
     if journey.timeout_s != 10.0:
@@ -190,6 +212,8 @@ def _service_data(service: Service) -> dict[str, Any]:
         data["env"] = {key: service.env[key] for key in sorted(service.env)}
     if service.config_maps:
         data["config_maps"] = list(service.config_maps)
+    if service.reads:
+        data["reads"] = [_read_data(read) for read in service.reads]
     if service.resources != default.resources:
         data["resources"] = _resources_data(service.resources)
     if service.memory_base_bytes != default.memory_base_bytes:

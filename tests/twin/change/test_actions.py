@@ -44,6 +44,8 @@ DOES: list[tuple[str, str, dict[str, Any], Mapping[str, Any], Reversibility, int
     ("set_image", "shop/cart", {"image": "cart:v3"}, {"image": "cart:v3"}, R, 3),
     ("set_env", "shop/cart", {"name": "LOG", "value": "debug"}, {"[name=LOG].value": "debug"}, R, 3),
     ("set_env", "shop/cart", {"name": "LOG"}, {"[name=LOG].value": None}, R, 3),
+    ("set_config", "shop/settings", {"key": "LEVEL", "value": "debug", "restart": "no"}, {"data.LEVEL": "debug"}, R, 0),
+    ("set_config", "shop/settings", {"key": "LEVEL", "restart": "no"}, {"data.LEVEL": None}, R, 0),
     ("set_hpa", "shop/catalog", {"max_replicas": 12.0}, {"spec.maxReplicas": 12}, R, 0),
     ("set_hpa", "shop/catalog", {"min_replicas": 1.0, "max_replicas": 2.0},
      {"spec.minReplicas": 1, "spec.maxReplicas": 2}, R, 1),

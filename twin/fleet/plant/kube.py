@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from twin.fleet.plant import objects
-from twin.fleet.plant.marks import MARKS, Marks
+from twin.fleet.plant.configs import Configs
+from twin.fleet.plant.marks import Marks, is_mark
 from twin.fleet.plant.refusals import not_found, unprocessable
 from twin.fleet.quotas import amount_of
 from twin.fleet.state import UNBOUNDED, Phase, Template
@@ -20,7 +21,7 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.errors import BadInput, Conflict, Forbidden, TooManyRequests, Unprocessable
 from twin.spec.fields import FieldPath, path_text
-from twin.spec.fleet import QUOTA_RESOURCES, Resources, WorkloadKind
+from twin.spec.fleet import QUOTA_RESOURCES, Resources, Service, WorkloadKind
 from twin.spec.ids import NodeName, ServiceId
 from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.signal import SignalKind
@@ -61,8 +62,10 @@ class WorldKubeApi:
                 return objects.pod_object(world, self._pod(ref))
             case "HTTPRoute":
                 return objects.route_object(world, *self._route(ref))
-            case kind if kind in MARKS:
+            case _ if is_mark(ref):
                 return Marks(world).get(ref)
+            case "ConfigMap" | "Secret":
+                return Configs(world).get(ref)
             case "ReplicaSet":
                 found = [
                     rs for rs in self.list_objects("ReplicaSet", ref.namespace) if rs["metadata"]["name"] == ref.name
@@ -126,8 +129,10 @@ class WorldKubeApi:
                 self._patch_budget(ref, fields)
             case "ResourceQuota":
                 self._patch_quota(ref, fields)
-            case kind if kind in MARKS:
+            case _ if is_mark(ref):
                 Marks(self._world).patch(ref, fields)
+            case "ConfigMap" | "Secret":
+                Configs(self._world).patch(ref, fields)
             case _:
                 unprocessable(ref, next(iter(fields), ()), "a World cannot change objects of this kind")
         return self.get(ref)
@@ -138,7 +143,7 @@ class WorldKubeApi:
 
     def delete(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
         self._allow(ref, dry_run)
-        if ref.kind in MARKS:
+        if is_mark(ref):
             Marks(self._world).delete(ref, dry_run=dry_run)
             return
         if ref.kind != "Pod":
@@ -155,7 +160,10 @@ class WorldKubeApi:
         phase = int(state.pod_phase[row])
         if phase == Phase.TERMINATING:
             return  # It goes already.
-        if self._world.fleet.services[index].disruption is not None and phase != Phase.PENDING:
+        if self._world.fleet.services[index].disruption is not None and phase not in (
+            Phase.PENDING,
+            Phase.UNCONFIGURED,
+        ):
             least = int(state.budget_min[index])
             ready = int((state.pod_ready & (state.pod_service == index)).sum())
             if ready <= least and (state.pod_ready[row] or not 0 < least <= ready):  # policy IfHealthyBudget
@@ -172,7 +180,6 @@ class WorldKubeApi:
     def _patch_workload(self, ref: ObjectRef, fields: Mapping[FieldPath, Any], manager: str) -> None:
         world, state = self._world, self._world.state
         index = self._service(ref)
-        container = world.fleet.services[index].name
         old = state.templates[int(state.template[index])]
         new = old
         for path, value in fields.items():
@@ -187,7 +194,7 @@ class WorldKubeApi:
                     if isinstance(value, bool) or not isinstance(value, int | None) or not 0 <= (value or 0) <= 100_000:
                         unprocessable(ref, path, f"{value!r} is not a number of pods")
                 case ("spec", "template", *_):
-                    new = _edit_template(ref, new, container, path, value)
+                    new = _edit_template(ref, new, world.fleet.services[index], path, value)
                 case _:
                     unprocessable(ref, path, "a World does not have this field")
         now = world.now_ns
@@ -311,6 +318,8 @@ class WorldKubeApi:
                 yield from (objects.budget_object(world, i) for i in numbers if services[i].disruption)
             case "ReplicaSet":
                 for i, template in enumerate(state.templates):
+                    if template.of >= 0:
+                        continue
                     if wanted_name is None or services[template.service].name == wanted_name:
                         yield objects.replica_set_object(world, i)
             case "ResourceQuota":
@@ -322,7 +331,9 @@ class WorldKubeApi:
                 yield from (objects.pod_object(world, int(row)) for row in np.flatnonzero(chosen))
             case "HTTPRoute":
                 yield from (objects.route_object(world, *pair) for pair in objects.route_pairs(world))
-            case kind if kind in MARKS:
+            case "ConfigMap" | "Secret" | "Lease":
+                if kind != "Lease":
+                    yield from Configs(world).all(kind)
                 yield from Marks(world).all(kind)
 
     def _service(self, ref: ObjectRef) -> int:
@@ -365,9 +376,9 @@ class WorldKubeApi:
             )
 
 
-def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPath, value: Any) -> Template:
+def _edit_template(ref: ObjectRef, old: Template, service: Service, path: FieldPath, value: Any) -> Template:
     """The template with one field set. Raises Unprocessable."""
-    mine = f"[name={container}]"
+    mine = f"[name={service.name}]"
     match path[2:]:
         case ("metadata", "annotations", key):
             annotations = {**dict(old.annotations), key: value}
@@ -378,6 +389,8 @@ def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPat
                 unprocessable(ref, path, f"{value!r} is not an image")
             return dataclasses.replace(old, image=value)
         case ("spec", "containers", name, "env", key, "value") if name == mine and key.startswith("[name="):
+            if value is not None and key[6:-1] in {read.name for read in service.reads if read.key}:
+                unprocessable(ref, path, "valueFrom: Invalid value: may not be specified when `value` is not empty")
             env = {**dict(old.env), key[6:-1]: value}
             return dataclasses.replace(old, env=tuple(sorted((k, str(v)) for k, v in env.items() if v is not None)))
         case ("spec", "containers", name, "resources", group, resource) if name == mine:

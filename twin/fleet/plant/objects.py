@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,7 +11,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.fleet.configs import missing_of
 from twin.fleet.declarations import LIMITS_ANNOTATION
+from twin.fleet.plant.configs import config_env, config_env_from
+from twin.fleet.plant.uids import uid_of
 from twin.fleet.quotas import amount_text, room_for, used_of
 from twin.fleet.signals import unix_s
 from twin.fleet.state import NEVER_NS, UNBOUNDED, Phase, Template
@@ -23,7 +25,6 @@ from twin.spec.ids import ServiceId
 from twin.spec.units import duration_text
 
 __all__ = [
-    "RESTARTED_AT",
     "PodCounts",
     "autoscaler_object",
     "budget_object",
@@ -40,18 +41,7 @@ __all__ = [
     "workload_object",
 ]
 
-RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
 REVISION: Final = "deployment.kubernetes.io/revision"
-
-
-def uid_of(world: World, kind: str, namespace: str, name: str) -> str:
-    """The same object has the same uid in every run and every copy."""
-    return _uid(f"{world.fleet.name}/{kind}/{namespace}/{name}")
-
-
-@lru_cache(maxsize=100_000)
-def _uid(name: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +159,14 @@ def pod_object(world: World, row: int) -> KubeObject:
     phase = Phase(int(state.pod_phase[row]))
     ready = bool(state.pod_ready[row])
     status: dict[str, Any] = {
-        "phase": "Pending" if phase is Phase.PENDING else "Running",
+        "phase": "Pending" if phase in (Phase.PENDING, Phase.UNCONFIGURED) else "Running",
         "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
         "containerStatuses": [
             {
                 "name": service.name,
                 "ready": ready,
                 "restartCount": int(state.pod_restarts[row]),
-                "state": {"waiting": {"reason": "CrashLoopBackOff"}} if phase is Phase.BACKOFF else {"running": {}},
+                "state": _container_state(world, index, phase),
             }
         ],
     }
@@ -191,6 +181,15 @@ def pod_object(world: World, row: int) -> KubeObject:
     if phase is Phase.TERMINATING:
         metadata["deletionTimestamp"] = _stamp(world, world.now_ns)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
+
+
+def _container_state(world: World, service: int, phase: Phase) -> dict[str, Any]:
+    if phase is Phase.BACKOFF:
+        return {"waiting": {"reason": "CrashLoopBackOff"}}
+    if phase is Phase.UNCONFIGURED:
+        why = missing_of(world.blueprint, world.state, service)
+        return {"waiting": {"reason": "CreateContainerConfigError", "message": why}}
+    return {"running": {}}
 
 
 def node_object(world: World, index: int) -> KubeObject:
@@ -349,9 +348,11 @@ def _pod_template(service: Service, template: Template) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": service.name,
         "image": template.image,
-        "env": [{"name": name, "value": value} for name, value in template.env],
+        "env": _environment(service, template),
         "resources": _resources(template.resources),
     }
+    if env_from := config_env_from(service.reads):
+        container["envFrom"] = env_from
     for key, probe in (("readinessProbe", service.readiness), ("livenessProbe", service.liveness)):
         if probe is not None:
             container[key] = _probe(probe)
@@ -359,6 +360,11 @@ def _pod_template(service: Service, template: Template) -> dict[str, Any]:
         "metadata": {"labels": {"app": service.name}, "annotations": dict(template.annotations)},
         "spec": {"containers": [container]},
     }
+
+
+def _environment(service: Service, template: Template) -> list[dict[str, Any]]:
+    said = [{"name": name, "value": value} for name, value in template.env]
+    return [*(one for one in config_env(service.reads) if one["name"] not in dict(template.env)), *said]
 
 
 def _resources(resources: Resources) -> dict[str, Any]:

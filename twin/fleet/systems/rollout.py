@@ -32,7 +32,7 @@ class RolloutSystem:
     rank: ClassVar = Rank.ROLLOUT
     wakes_on: ClassVar = frozenset({"reconcile_due_ns"})
     writes: ClassVar = frozenset(
-        """reconcile_due_ns pod_service pod_template pod_node pod_phase pod_ready pod_number pod_created_ns
+        """reconcile_due_ns pod_service pod_template pod_variant pod_node pod_phase pod_ready pod_number pod_created_ns
         pod_started_ns pod_due_ns pod_restarts pod_crashes pod_ready_fails pod_live_fails pod_version pod_serial
         version schedule_due_ns pools_due_ns pods_terminated refused_since_ns signals signal_cursor""".split()
     )
@@ -115,6 +115,8 @@ class RolloutSystem:
         rows = state.add_pod_rows(count)
         state.pod_service[rows] = service
         state.pod_template[rows] = template
+        if not self._blueprint.reads_config[service]:
+            state.pod_variant[rows] = template
         state.pod_phase[rows] = Phase.PENDING
         state.pod_created_ns[rows] = now_ns
         for row in rows:

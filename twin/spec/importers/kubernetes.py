@@ -19,6 +19,7 @@ from twin.spec.errors import BadInput
 from twin.spec.fleet import Belief, Fleet, Journey, NodePool, Resources, Service, Source, WorkloadKind
 from twin.spec.ids import JourneyName, OpId, ServiceId, op_id, service_of
 from twin.spec.importers.addresses import cluster_names, is_in_cluster
+from twin.spec.importers.configs import config_map_of, known_reads, read_by, secret_of
 from twin.spec.importers.hints import CallHint, Hints, ServiceHint
 from twin.spec.importers.manifests import Manifest, ManifestText, as_list, as_map, as_text, read_manifests
 from twin.spec.importers.notes import ImportResult, Note, NoteKind, Severity
@@ -44,11 +45,11 @@ DEFAULT_NAMESPACE: Final = "default"
 DEFAULT_OPERATION: Final = "serve"
 _WORKLOADS: Final = frozenset(kind.value for kind in WorkloadKind)
 _KNOWN: Final = _WORKLOADS | {
-    "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ConfigMap", "ResourceQuota", "Ingress",
+    "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ConfigMap", "Secret", "ResourceQuota", "Ingress",
 }  # fmt: skip
-# They change nothing that a fleet model looks at; Secrets are not read on purpose.
+# They change nothing that a fleet model looks at.
 _WITHOUT_BEARING: Final = frozenset({
-    "Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Secret",
+    "Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",
     "NetworkPolicy", "PersistentVolume", "PersistentVolumeClaim", "StorageClass", "PriorityClass", "LimitRange",
     "CustomResourceDefinition", "Endpoints", "EndpointSlice", "Event", "Lease", "Node",
 })  # fmt: skip
@@ -77,11 +78,19 @@ def import_kubernetes(
     graph.break_circles(said)
     pools = said.hints.node_pools or _node_pools(graph.workloads.values(), notes)
     builder = _Builder(graph, said, notes, node_count=sum(pool.count for pool in pools))
-    services = tuple(builder.service(workload) for workload in graph.workloads.values())
+    config_maps = [config_map_of(one.data, one.namespace) for one in graph.by_kind.get("ConfigMap", ())]
+    secrets = tuple(secret_of(one.data, one.namespace) for one in graph.by_kind.get("Secret", ()))
+    services = tuple(
+        replace(service, reads=known_reads(service.reads, service.namespace, config_maps, secrets))
+        for service in map(builder.service, graph.workloads.values())
+    )
     journeys = said.journeys or builder.journeys(services)
     read = [quota_of(manifest, notes) for manifest in graph.by_kind.get("ResourceQuota", ())]
     quotas = tuple(quota for quota in read if quota is not None)
-    fleet = Fleet(name=name, services=services, journeys=journeys, node_pools=pools, quotas=quotas)
+    fleet = Fleet(
+        name=name, services=services, journeys=journeys, node_pools=pools, quotas=quotas,
+        config_maps=read_by(services, config_maps), secrets=secrets,
+    )  # fmt: skip
     known = {path for path, _ in parameters_of(fleet)}
     beliefs = {path: belief for path, belief in sorted(builder.beliefs.items()) if path in known}
     fleet = replace(fleet, beliefs=MappingProxyType(beliefs))
@@ -503,6 +512,7 @@ class _Builder:
             env=MappingProxyType(dict(sorted(workload.env.items()))),
             labels=MappingProxyType(dict(sorted(workload.labels.items()))),
             config_maps=workload.config_maps,
+            reads=workload.reads,
             resources=workload.resources,
             memory_base_bytes=round(memory_bytes),
             start_s=start_s,

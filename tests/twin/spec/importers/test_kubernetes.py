@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from twin.spec.canonical import digest
 from twin.spec.checks import flaws_of
+from twin.spec.config import ConfigRead, Secret
 from twin.spec.errors import BadInput
 from twin.spec.files import read_fleet, write_fleet
 from twin.spec.fleet import Fleet, Quota, Service, Source, WorkloadKind
@@ -213,6 +214,33 @@ def test_an_address_in_a_command_or_a_config_map_is_a_call(more: str) -> None:
     assert callees(imported(workload("a", more=more) + workload("b") + config).fleet, "a") == {"b"}
 
 
+def test_what_a_pod_reads_as_it_starts_is_known_and_no_secret_value_is() -> None:
+    config = (
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm, namespace: ns}\ndata: {url: x, pool: '8'}\n"
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: page, namespace: ns}\ndata: {index.html: '<p>'}\n"
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: ns}\nstringData: {t: hunter2}\n"
+    )
+    env = (
+        "{name: POOL, valueFrom: {configMapKeyRef: {name: cm, key: pool}}},"
+        "{name: OWN, value: mine},"
+        "{name: T, valueFrom: {secretKeyRef: {name: token, key: t, optional: true}}},"
+        "{name: ELSEWHERE, valueFrom: {configMapKeyRef: {name: generated, key: a}}}"
+    )
+    more = "          envFrom: [{configMapRef: {name: cm}, prefix: APP_}, {secretRef: {name: generated}}]"
+    fleet = imported(workload("a", env=env, more=more) + config).fleet
+    a = fleet.service(ServiceId("ns/a"))
+    assert dict(a.env) == {"OWN": "mine"}
+    assert a.reads == (
+        ConfigRead(source="cm", name="APP_"),
+        ConfigRead(source="cm", key="pool", name="POOL"),
+        ConfigRead(source="token", secret=True, key="t", name="T", optional=True),
+    )
+    assert [(one.name, dict(one.data)) for one in fleet.config_maps] == [("cm", {"url": "x", "pool": "8"})]
+    assert fleet.secrets == (Secret(name="token", namespace="ns", keys=("t",)),)
+    assert "hunter2" not in write_fleet(fleet)
+    assert read_fleet(write_fleet(fleet)) == fleet
+
+
 def test_callers_of_a_database_hold_a_connection_of_their_pool() -> None:
     text = workload("a", env="{name: DB, value: 'postgres://b:5432/x'}") + workload("b", image="postgres:16")
     fleet = imported(text).fleet
@@ -380,8 +408,8 @@ def _mutations() -> st.SearchStrategy[str]:
 
 
 KINDS = [
-    "Deployment", "StatefulSet", "DaemonSet", "Service", "HorizontalPodAutoscaler", "ConfigMap", "ResourceQuota",
-    "PodDisruptionBudget", "Ingress",
+    "Deployment", "StatefulSet", "DaemonSet", "Service", "HorizontalPodAutoscaler", "ConfigMap", "Secret",
+    "ResourceQuota", "PodDisruptionBudget", "Ingress",
 ]  # fmt: skip
 JSONISH = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
