@@ -174,7 +174,7 @@ def test_set_config_rolls_over_its_readers_and_back() -> None:
     world.run_for(120 * NS_PER_S)
     assert values(world) == [{"LEVEL": "debug"}] * 3
     back = undo_order(undos)
-    assert [str(undo.ref) for undo in back] == ["configmap/shop/settings", "deployment/shop/cart"], "else pods read ours"
+    assert [str(undo.ref) for undo in back] == ["configmap/shop/settings", "deployment/shop/cart"]
     for undo in back:
         assert undo_step(plant, undo) == ()
     world.run_for(120 * NS_PER_S)
