@@ -18,6 +18,7 @@ from twin.spec.fleet import (
     Service,
     WorkloadKind,
 )
+from twin.spec.gitops import GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, OpId, ServiceId
 from twin.spec.program import Call, Hold, Operation, Retry, Scope, Station, Step, Work
 
@@ -79,6 +80,7 @@ def small_shop(*, rate_rps: float = 120.0) -> Fleet:
             NodePool(name="b", zone="zone-b", count=2, cpu_cores=8.0),
         ),
         quotas=(Quota(name="all", namespace="shop", pods=60),),
+        gitops=(GitOps(kind=GitOpsKind.FLUX, namespace="shop", name="apps"),),  # Nobody here is its.
         config_maps=(
             ConfigMap(name="settings", namespace="shop", data=MappingProxyType({"LEVEL": "info"})),
             ConfigMap(name="frozen", namespace="shop", data=MappingProxyType({"a": "1"}), immutable=True),

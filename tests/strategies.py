@@ -28,6 +28,7 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
+from twin.spec.gitops import GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
 from twin.spec.parameters import parameters_of
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
@@ -286,6 +287,14 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         data=st.dictionaries(names, texts, max_size=2).map(MappingProxyType),
         immutable=st.booleans(),
     )
+    source = st.builds(
+        GitOps,
+        kind=st.sampled_from(GitOpsKind),
+        name=names,
+        namespace=names,
+        interval_s=durations_s(plain=plain),
+        suspended=st.booleans(),
+    )
     secret = st.builds(Secret, name=names, namespace=names, keys=st.lists(names, max_size=2).map(tuple))
     fleet = Fleet(
         name=draw(names),
@@ -293,6 +302,7 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         journeys=draw(journeys(targets, plain=plain)),
         node_pools=tuple(draw(st.lists(pool, max_size=3, unique_by=lambda p: p.name))),
         config_maps=tuple(draw(st.lists(config_map, max_size=2, unique_by=lambda c: (c.namespace, c.name)))),
+        gitops=tuple(draw(st.lists(source, max_size=2, unique_by=lambda g: g.owner))),
         secrets=tuple(draw(st.lists(secret, max_size=2, unique_by=lambda c: (c.namespace, c.name)))),
         quotas=tuple(draw(st.lists(quota, max_size=2, unique_by=lambda q: (q.namespace, q.name)))),
         epoch_s=draw(st.just(1_780_000_000) | st.integers(0, 2**33)),
@@ -308,6 +318,7 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         quotas=fleet.quotas,
         config_maps=fleet.config_maps,
         secrets=fleet.secrets,
+        gitops=fleet.gitops,
         epoch_s=fleet.epoch_s,
         beliefs=MappingProxyType(beliefs),
     )

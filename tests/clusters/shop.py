@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tests.clusters.control_plane import nodes
+from tests.clusters.gitops import lay_out_gitops
 from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -20,6 +21,7 @@ __all__ = ["await_that", "lay_out_nodes", "lay_out_shop", "shop_objects"]
 
 KINDS: Final = (
     "ConfigMap",
+    "Kustomization",
     "ResourceQuota",
     "Deployment",
     "StatefulSet",
@@ -47,6 +49,7 @@ def lay_out_shop(api: LiveKubeApi) -> None:
     """The shop, as new, all of its pods ready. `api` has to be an administrator's."""
     lay_out_nodes(api)
     _create(api, NAMESPACE)
+    lay_out_gitops(api)
     objects = shop_objects()
     for obj in objects:
         try:

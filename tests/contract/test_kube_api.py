@@ -19,12 +19,15 @@ from twin.ports.plant import KubeObject
 from twin.spec.change import Action, Change
 from twin.spec.errors import BadInput, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
 from twin.spec.fields import container_path, get_field
+from twin.spec.gitops import is_suspended
 from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.units import NS_PER_S
 
 CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
 SETTINGS = ObjectRef(kind="ConfigMap", name="settings", namespace="shop")
 LEVEL = ("data", "LEVEL")
+APPS = ObjectRef(kind="Kustomization", name="apps", namespace="shop")
+SUSPEND = ("spec", "suspend")
 QUOTA = ObjectRef(kind="ResourceQuota", name="all", namespace="shop")
 PODS, CPU = ("spec", "hard", "pods"), ("spec", "hard", "requests.cpu")
 BUDGET = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
@@ -147,6 +150,18 @@ class KubeApiContract:
         api.patch(CART, {REPLICAS: 4})
         self.wait_until(lambda: count(api) == 4)
         assert before <= {pod["metadata"]["uid"] for pod in api.list_objects("Pod", "shop", {"app": "cart"})}
+
+    def test_a_source_is_suspended_and_resumed(self, api: KubeApi) -> None:
+        seen = api.get(APPS)
+        assert seen["spec"] == {"interval": "3m", "suspend": False}
+        after = api.patch(APPS, {SUSPEND: True}, resource_version=seen["metadata"]["resourceVersion"])
+        assert after["spec"]["suspend"] is True
+        assert [is_suspended(one) for one in api.list_objects("Kustomization", "shop")] == [True]
+        with pytest.raises(Conflict):
+            api.patch(APPS, {SUSPEND: False}, resource_version=seen["metadata"]["resourceVersion"])
+        with pytest.raises(Unprocessable):
+            api.patch(APPS, {SUSPEND: "perhaps"})
+        assert api.patch(APPS, {SUSPEND: False})["spec"]["suspend"] is False
 
     def test_a_partition_keeps_so_many_pods_as_they_are(self, api: KubeApi) -> None:
         db = ObjectRef(kind="StatefulSet", name="db", namespace="shop")

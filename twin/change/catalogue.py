@@ -27,7 +27,7 @@ __all__ = ["ActionType", "Compiled", "action_type", "action_types", "compile_act
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionType:
-    """`target` is "workload", "node", "route", "quota", "config map", "service" or "database"."""
+    """`target` is "workload", "node", "route", "quota", "config map", "source", "service" or "database"."""
 
     kind: str
     summary: str

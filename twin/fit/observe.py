@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from twin.ports.plant import EdgeId, KubeApi, KubeObject, Metric, OperationStats, Plant, TracedEdge
 from twin.spec.config import ConfigMap
-from twin.spec.errors import Inconclusive
+from twin.spec.errors import Forbidden, Inconclusive, NotFound
 from twin.spec.fleet import (
     Autoscaling,
     Belief,
@@ -36,10 +36,12 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
+from twin.spec.gitops import SYNC_S, GitOps, GitOpsKind, is_suspended, source_of, sources_of
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
 from twin.spec.importers.configs import config_map_of, read_by, reads_of, secrets_taken_as_there
 from twin.spec.importers.quotas import bounds_of, is_scoped
 from twin.spec.importers.scaling import autoscaling_of, disruption_of, rolling_update_of
+from twin.spec.owners import owner_of
 from twin.spec.parameters import journey_path, op_path, service_path, station_path
 from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
 from twin.spec.selectors import selects
@@ -111,6 +113,7 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
         quotas=_quotas(plant, namespaces),
         config_maps=_config_maps(plant, services),
         secrets=secrets_taken_as_there(services),
+        gitops=_sources(plant, services),
         epoch_s=int(until_s),
         beliefs=MappingProxyType(beliefs),
     )
@@ -206,7 +209,7 @@ def _service(
         autoscaling=autoscaling,
         disruption=disruption,
         stateful=workload["kind"] == WorkloadKind.STATEFUL_SET,
-        owner=workload["metadata"]["annotations"].get("twin.dev/owner", ""),
+        owner=_owner(workload),
     )
 
 
@@ -355,6 +358,33 @@ def _quotas(plant: Plant, namespaces: Collection[str]) -> tuple[Quota, ...]:
         for obj in plant.kube.list_objects("ResourceQuota")
         if obj["metadata"]["namespace"] in namespaces and not is_scoped(obj["spec"])
     )
+
+
+def _owner(workload: KubeObject) -> str:
+    """Who puts back what others write, if somebody does; else who is said to own it."""
+    owner = owner_of(workload)
+    if owner is not None and source_of(str(owner)) is not None:
+        return str(owner)
+    return str((workload["metadata"].get("annotations") or {}).get("twin.dev/owner", ""))
+
+
+def _sources(plant: Plant, services: Sequence[Service]) -> tuple[GitOps, ...]:
+    """Who keeps the twin's workloads as their source says. One that nobody may look at is as it is by default."""
+    found = []
+    for source in sources_of((), (service.owner for service in services)):
+        try:
+            listed = plant.kube.list_objects(source.kind.object_kind)
+        except (NotFound, Forbidden):
+            continue
+        for obj in listed:
+            metadata = obj["metadata"]
+            argo = source.kind is GitOpsKind.ARGOCD
+            if metadata["name"] == source.name and (argo or metadata["namespace"] == source.namespace):
+                interval_s = parse_duration_s(obj["spec"].get("interval", f"{SYNC_S:g}s"))
+                found.append(
+                    replace(source, namespace=metadata["namespace"], interval_s=interval_s, suspended=is_suspended(obj))
+                )
+    return tuple({source.owner: source for source in found}.values())
 
 
 def _config_maps(plant: Plant, services: Sequence[Service]) -> tuple[ConfigMap, ...]:

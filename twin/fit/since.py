@@ -19,9 +19,10 @@ from twin.fleet.perturbation import Configure, Deploy, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.plant import KubeApi, KubeObject, Metric, Plant
-from twin.spec.errors import BadInput, NotFound
+from twin.spec.errors import BadInput, Forbidden, NotFound
 from twin.spec.fields import FieldPath, container_path, get_field
 from twin.spec.fleet import QUOTA_RESOURCES, Fleet, Service
+from twin.spec.gitops import RESUMED, SUSPENDED, is_suspended
 from twin.spec.ids import ServiceId
 from twin.spec.importers.quotas import bounds_of
 from twin.spec.plan import ObjectRef, ref_of, workload_ref
@@ -97,6 +98,7 @@ def amendments_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Amendme
         *_quotas(ours, plant, since_s),
         *_nodes(ours, plant, since_s),
         *_configs(twin, plant, since_s),
+        *_sources(ours, plant, since_s),
     ]
     return tuple(sorted(found, key=lambda amendment: (amendment.at_s, amendment.ref)))
 
@@ -179,6 +181,18 @@ def _configs(twin: Fleet, plant: Plant, since_s: float) -> Iterator[Amendment]:
     for one in changed:
         if one not in replayed:
             yield Amendment(since_s, one.ref, {("data", one.key): one.value})
+
+
+def _sources(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    """Who was suspended, or resumed: it puts nothing back, or does again."""
+    for kind, (path, value) in SUSPENDED.items():
+        for mine in ours.list_objects(kind):
+            try:
+                suspended = is_suspended(plant.kube.get(ref_of(mine)))
+            except (NotFound, Forbidden):
+                continue
+            if suspended != is_suspended(mine):
+                yield Amendment(since_s, ref_of(mine), {path: value if suspended else RESUMED[kind]})
 
 
 def _nodes(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:

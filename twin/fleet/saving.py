@@ -26,6 +26,7 @@ from twin.fleet.telemetry.history import History, Scrape
 from twin.fleet.traffic.engine import Conditions, TrafficEngine
 from twin.spec import config as configs
 from twin.spec import fleet as fleets
+from twin.spec import gitops as sources
 from twin.spec import program as programs
 from twin.spec import signal as signals
 from twin.spec.errors import BadInput
@@ -41,7 +42,7 @@ _DTYPE: Final = re.compile(r"[<>|][biuf][1248]")
 
 _RECORDS: Final[dict[str, type]] = {
     cls.__name__: cls
-    for module in (configs, fleets, programs, signals, perturbations)
+    for module in (configs, fleets, programs, signals, sources, perturbations)
     for cls in vars(module).values()
     if isinstance(cls, type) and (dataclasses.is_dataclass(cls) or issubclass(cls, Enum))
 } | {cls.__name__: cls for cls in (ActivePerturbation, HeldSession, Template)}

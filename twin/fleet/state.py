@@ -22,6 +22,7 @@ from twin.fleet.traffic.network import initial_conditions
 from twin.spec.config import ConfigMap
 from twin.spec.fleet import QUOTA_RESOURCES, Quota, Resources
 from twin.spec.signal import Signal
+from twin.spec.units import ns
 
 __all__ = [
     "NEVER_NS",
@@ -151,6 +152,12 @@ class State:
     # ConfigMaps: (C,), as the fleet lists them
     config_maps: list[ConfigMap]
     config_version: I64
+
+    # who keeps workloads as their source says: (G,)
+    gitops_suspended: Bool
+    gitops_version: I64
+    gitops_due_ns: I64  # when it looks again; NEVER_NS while suspended
+    source_template: I64  # (S,) the template that a service's source says
 
     # nodes
     node_dark_ns: I64  # (N,) since when it answers nobody; NEVER_NS: it does
@@ -328,6 +335,12 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
         quota_version=whole(len(quotas), 1),
         config_maps=list(blueprint.fleet.config_maps),
         config_version=whole(len(blueprint.fleet.config_maps), 1),
+        gitops_suspended=np.array([source.suspended for source in blueprint.gitops], dtype=np.bool_),
+        gitops_version=whole(len(blueprint.gitops), 1),
+        gitops_due_ns=np.array(
+            [NEVER_NS if source.suspended else ns(source.interval_s) for source in blueprint.gitops], dtype=np.int64
+        ),
+        source_template=np.arange(s, dtype=np.int64),
         node_dark_ns=whole(n, NEVER_NS),
         node_ready=flags(n, True),
         node_evicted=flags(n),

@@ -19,6 +19,7 @@ from twin.fleet.saving import no_world_in, pack, unpack
 from twin.fleet.state import NEVER_NS, ActivePerturbation, Phase, State, first_state
 from twin.fleet.systems.autoscaler import AutoscalerSystem
 from twin.fleet.systems.base import System
+from twin.fleet.systems.gitops import GitOpsSystem
 from twin.fleet.systems.kubelet import KubeletSystem
 from twin.fleet.systems.nodes import NodeSystem
 from twin.fleet.systems.perturbations import PerturbationSystem
@@ -95,6 +96,7 @@ class World:
         return [
             PerturbationSystem(blueprint),
             NodeSystem(blueprint),
+            GitOpsSystem(blueprint),
             AutoscalerSystem(blueprint),
             RolloutSystem(blueprint),
             SchedulerSystem(blueprint),

@@ -60,6 +60,7 @@ class _Resource:
 
 
 _RESOURCES: Final[Mapping[str, _Resource]] = {
+    "Application": _Resource("argoproj.io/v1alpha1", "applications"),
     "ConfigMap": _Resource("v1", "configmaps"),
     "CustomResourceDefinition": _Resource("apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False),
     "DaemonSet": _Resource("apps/v1", "daemonsets"),
@@ -68,6 +69,7 @@ _RESOURCES: Final[Mapping[str, _Resource]] = {
     "Event": _Resource("v1", "events"),
     "HTTPRoute": _Resource("gateway.networking.k8s.io/v1", "httproutes"),
     "HorizontalPodAutoscaler": _Resource("autoscaling/v2", "horizontalpodautoscalers"),
+    "Kustomization": _Resource("kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
     "Lease": _Resource("coordination.k8s.io/v1", "leases"),
     "LimitRange": _Resource("v1", "limitranges"),
     "MutatingWebhookConfiguration": _Resource(

@@ -42,6 +42,7 @@ def flaws_of(fleet: Fleet) -> Iterator[Flaw]:
         *_objects_twice(fleet.services, "disruption"),
         *_twice("quotas", (f"{quota.namespace}/{quota.name}" for quota in fleet.quotas), "name"),
         *_twice("config_maps", (f"{one.namespace}/{one.name}" for one in fleet.config_maps), "name"),
+        *_twice("gitops", (source.owner for source in fleet.gitops), "name"),
         *_twice("secrets", (f"{one.namespace}/{one.name}" for one in fleet.secrets), "name"),
     ]
     if twice:  # The rest would be consequences: calls to the one that went under another's name.

@@ -40,6 +40,7 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
+from twin.spec.gitops import SYNC_S, GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
 
@@ -356,6 +357,20 @@ class SecretFile(FileModel):
         return Secret(name=self.name, namespace=self.namespace, keys=tuple(self.keys))
 
 
+class GitOpsFile(FileModel):
+    kind: Literal["flux", "argocd"]
+    name: Name
+    namespace: Name
+    interval: PositiveDuration = SYNC_S
+    suspended: bool = False
+
+    def to_gitops(self) -> GitOps:
+        return GitOps(
+            kind=GitOpsKind(self.kind), name=self.name, namespace=self.namespace, interval_s=self.interval,
+            suspended=self.suspended,
+        )  # fmt: skip
+
+
 class _BeliefFile(FileModel):
     source: Literal["measured", "declared", "prior"]
     spread: Figure = 0.0
@@ -375,6 +390,7 @@ class FleetFile(FileModel):
     quotas: list[QuotaFile] = Field(default=[])
     config_maps: list[ConfigMapFile] = Field(default=[])
     secrets: list[SecretFile] = Field(default=[])
+    gitops: list[GitOpsFile] = Field(default=[])
     journeys: list[JourneyFile] = Field(default=[])
     services: list[_ServiceFile]
     beliefs: dict[str, _BeliefFile] = Field(default={})
@@ -391,6 +407,7 @@ class FleetFile(FileModel):
             quotas=tuple(quota.to_quota() for quota in self.quotas),
             config_maps=tuple(one.to_config_map() for one in self.config_maps),
             secrets=tuple(one.to_secret() for one in self.secrets),
+            gitops=tuple(one.to_gitops() for one in self.gitops),
             epoch_s=self.epoch_s,
             beliefs=MappingProxyType(beliefs),
         )

@@ -45,6 +45,7 @@ from twin.spec.fleet import (
     Resources,
     Service,
 )
+from twin.spec.gitops import SYNC_S, GitOps
 from twin.spec.ids import ServiceId
 from twin.spec.program import Cached, Call, Hold, Publish, Retry, Scope, Station, Step, Work
 from twin.spec.units import bytes_text, cores_text, exact_duration_text
@@ -131,6 +132,8 @@ def _fleet_data(fleet: Fleet) -> dict[str, Any]:
         data["config_maps"] = [_config_map_data(one) for one in fleet.config_maps]
     if fleet.secrets:
         data["secrets"] = [Flow(name=s.name, namespace=s.namespace, keys=list(s.keys)) for s in fleet.secrets]
+    if fleet.gitops:
+        data["gitops"] = [_gitops_data(source) for source in fleet.gitops]
     if fleet.journeys:
         data["journeys"] = [_journey_data(journey) for journey in fleet.journeys]
     data["services"] = [_service_data(service) for service in fleet.services]
@@ -174,6 +177,14 @@ def _config_map_data(one: ConfigMap) -> dict[str, Any]:
     if one.data:
         data["data"] = {key: one.data[key] for key in sorted(one.data)}
     _put(data, "immutable", one.immutable, False)
+    return data
+
+
+def _gitops_data(source: GitOps) -> dict[str, Any]:
+    data = Flow(kind=source.kind.value, name=source.name, namespace=source.namespace)
+    if source.interval_s != SYNC_S:
+        data["interval"] = _time(source.interval_s)
+    _put(data, "suspended", source.suspended, False)
     return data
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from twin.spec.config import ConfigMap, ConfigRead, Secret
+from twin.spec.gitops import GitOps
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Operation, Retry, Station
 
@@ -219,6 +220,7 @@ class Fleet:
     quotas: tuple[Quota, ...] = ()
     config_maps: tuple[ConfigMap, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    gitops: tuple[GitOps, ...] = ()
     epoch_s: int = 1_780_000_000
     beliefs: Mapping[str, Belief] = field(default_factory=lambda: MappingProxyType({}))
 

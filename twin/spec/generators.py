@@ -157,6 +157,7 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         ("node pool", [p.name for p in a.node_pools], [p.name for p in b.node_pools]),
         ("quota", [f"{q.namespace}/{q.name}" for q in a.quotas], [f"{q.namespace}/{q.name}" for q in b.quotas]),
         ("ConfigMap", _names(a.config_maps), _names(b.config_maps)),
+        ("source", [s.owner for s in a.gitops], [s.owner for s in b.gitops]),
         ("Secret", _names(a.secrets), _names(b.secrets)),
     ):
         common = sorted(set(ours) & set(theirs))
@@ -179,6 +180,7 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         quotas=a.quotas + b.quotas,
         config_maps=a.config_maps + b.config_maps,
         secrets=a.secrets + b.secrets,
+        gitops=a.gitops + b.gitops,
         epoch_s=a.epoch_s,
         beliefs={**b.beliefs, **a.beliefs},
     )

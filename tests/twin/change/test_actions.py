@@ -46,6 +46,8 @@ DOES: list[tuple[str, str, dict[str, Any], Mapping[str, Any], Reversibility, int
     ("set_env", "shop/cart", {"name": "LOG"}, {"[name=LOG].value": None}, R, 3),
     ("set_config", "shop/settings", {"key": "LEVEL", "value": "debug", "restart": "no"}, {"data.LEVEL": "debug"}, R, 0),
     ("set_config", "shop/settings", {"key": "LEVEL", "restart": "no"}, {"data.LEVEL": None}, R, 0),
+    ("suspend_gitops", "shop/apps", {}, {"spec.suspend": True}, R, 0),
+    ("suspend_gitops", "shop/apps", {"suspended": 0.0}, {"spec.suspend": False}, R, 0),
     ("set_hpa", "shop/catalog", {"max_replicas": 12.0}, {"spec.maxReplicas": 12}, R, 0),
     ("set_hpa", "shop/catalog", {"min_replicas": 1.0, "max_replicas": 2.0},
      {"spec.minReplicas": 1, "spec.maxReplicas": 2}, R, 1),

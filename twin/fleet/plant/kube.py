@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from twin.fleet.plant import objects
+from twin.fleet.plant import gitops, objects
 from twin.fleet.plant.configs import Configs
 from twin.fleet.plant.marks import Marks, is_mark
 from twin.fleet.plant.refusals import not_found, unprocessable
@@ -66,6 +66,8 @@ class WorldKubeApi:
                 return Marks(world).get(ref)
             case "ConfigMap" | "Secret":
                 return Configs(world).get(ref)
+            case kind if kind in gitops.KINDS:
+                return gitops.Sources(world).get(ref)
             case "ReplicaSet":
                 found = [
                     rs for rs in self.list_objects("ReplicaSet", ref.namespace) if rs["metadata"]["name"] == ref.name
@@ -133,6 +135,8 @@ class WorldKubeApi:
                 Marks(self._world).patch(ref, fields)
             case "ConfigMap" | "Secret":
                 Configs(self._world).patch(ref, fields)
+            case kind if kind in gitops.KINDS:
+                gitops.Sources(self._world).patch(ref, fields)
             case _:
                 unprocessable(ref, next(iter(fields), ()), "a World cannot change objects of this kind")
         return self.get(ref)
@@ -331,6 +335,8 @@ class WorldKubeApi:
                 yield from (objects.pod_object(world, int(row)) for row in np.flatnonzero(chosen))
             case "HTTPRoute":
                 yield from (objects.route_object(world, *pair) for pair in objects.route_pairs(world))
+            case kind if kind in gitops.KINDS:
+                yield from gitops.Sources(world).all(kind)
             case "ConfigMap" | "Secret" | "Lease":
                 if kind != "Lease":
                     yield from Configs(world).all(kind)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from twin.fleet.configs import missing_of
 from twin.fleet.declarations import LIMITS_ANNOTATION
 from twin.fleet.plant.configs import config_env, config_env_from
+from twin.fleet.plant.gitops import marks_of
 from twin.fleet.plant.uids import uid_of
 from twin.fleet.quotas import amount_text, room_for, used_of
 from twin.fleet.signals import unix_s
@@ -76,6 +77,8 @@ def workload_object(world: World, index: int, counts: PodCounts) -> KubeObject:
     annotations = {REVISION: str(template.revision)}
     if template.cause:
         annotations["kubernetes.io/change-cause"] = template.cause
+    marks, notes = marks_of(service)
+    annotations |= notes
     if service.owner:
         annotations["twin.dev/owner"] = service.owner
     if limits := world.blueprint.declared_limits[index]:
@@ -102,7 +105,7 @@ def workload_object(world: World, index: int, counts: PodCounts) -> KubeObject:
         "kind": service.kind.value,
         "metadata": _metadata(
             world, service.kind.value, service.namespace, service.name, int(state.service_version[index]),
-            labels={"app": service.name, **service.labels}, annotations=annotations,
+            labels={"app": service.name, **service.labels, **marks}, annotations=annotations,
         ),
         "spec": spec,
         "status": {

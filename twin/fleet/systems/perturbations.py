@@ -24,7 +24,8 @@ class PerturbationSystem:
     writes: ClassVar = frozenset(
         """perturbations templates template template_error_ratio template_speed template_crash_s template_leak
         template_never_ready template_memory_limit version service_version reconcile_due_ns sessions journey_factor
-        config_maps config_version node_dark_ns pod_due_ns pools_due_ns signals signal_cursor conditions""".split()
+        config_maps config_version source_template node_dark_ns pod_due_ns pools_due_ns signals signal_cursor
+        conditions""".split()
     )
 
     def __init__(self, blueprint: Blueprint) -> None:
@@ -66,6 +67,7 @@ class PerturbationSystem:
                 )  # fmt: skip
                 what = f"image {old.image} → {new.image}" if image else ", ".join(f"{k}={v}" for k, v in env)
                 roll_out(blueprint, state, index, new, now_ns, kind=SignalKind.DEPLOY, text=f"{what} by {author}")
+                state.source_template[index] = state.template[index]  # Owners write at the source.
             case Configure(service=service, config_map=name, key=key, value=value, author=author):
                 index = blueprint.service_index[service]
                 place = blueprint.config_index[(blueprint.namespaces[index], name)]
