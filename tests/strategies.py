@@ -32,6 +32,7 @@ from twin.spec.gitops import GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
 from twin.spec.parameters import parameters_of
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
+from twin.spec.webhooks import Webhook, WebhookRule
 
 __all__ = [
     "damage",
@@ -295,6 +296,21 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         interval_s=durations_s(plain=plain),
         suspended=st.booleans(),
     )
+    rule = st.builds(
+        WebhookRule,
+        groups=st.lists(st.sampled_from(["", "apps", "*"]), max_size=2).map(tuple),
+        resources=st.lists(st.sampled_from(["pods", "deployments", "*"]), min_size=1, max_size=2).map(tuple),
+        operations=st.lists(st.sampled_from(["CREATE", "UPDATE", "*"]), max_size=2).map(tuple),
+    )
+    webhook = st.builds(
+        Webhook,
+        configuration=names,
+        name=names,
+        rules=st.lists(rule, min_size=1, max_size=2).map(tuple),
+        service=st.sampled_from(["", *(service.id for service in found)]).map(ServiceId),
+        fails_closed=st.booleans(),
+        namespaces=st.none() | st.lists(names, max_size=2).map(tuple),
+    )
     secret = st.builds(Secret, name=names, namespace=names, keys=st.lists(names, max_size=2).map(tuple))
     fleet = Fleet(
         name=draw(names),
@@ -302,6 +318,7 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         journeys=draw(journeys(targets, plain=plain)),
         node_pools=tuple(draw(st.lists(pool, max_size=3, unique_by=lambda p: p.name))),
         config_maps=tuple(draw(st.lists(config_map, max_size=2, unique_by=lambda c: (c.namespace, c.name)))),
+        webhooks=tuple(draw(st.lists(webhook, max_size=2, unique_by=lambda w: (w.configuration, w.name)))),
         gitops=tuple(draw(st.lists(source, max_size=2, unique_by=lambda g: g.owner))),
         secrets=tuple(draw(st.lists(secret, max_size=2, unique_by=lambda c: (c.namespace, c.name)))),
         quotas=tuple(draw(st.lists(quota, max_size=2, unique_by=lambda q: (q.namespace, q.name)))),
@@ -318,6 +335,7 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         quotas=fleet.quotas,
         config_maps=fleet.config_maps,
         secrets=fleet.secrets,
+        webhooks=fleet.webhooks,
         gitops=fleet.gitops,
         epoch_s=fleet.epoch_s,
         beliefs=MappingProxyType(beliefs),

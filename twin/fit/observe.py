@@ -41,11 +41,13 @@ from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
 from twin.spec.importers.configs import config_map_of, read_by, reads_of, secrets_taken_as_there
 from twin.spec.importers.quotas import bounds_of, is_scoped
 from twin.spec.importers.scaling import autoscaling_of, disruption_of, rolling_update_of
+from twin.spec.importers.webhooks import webhooks_of
 from twin.spec.owners import owner_of
 from twin.spec.parameters import journey_path, op_path, service_path, station_path
 from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
 from twin.spec.selectors import selects
 from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
+from twin.spec.webhooks import Webhook
 
 __all__ = ["WINDOW_S", "observe"]
 
@@ -114,6 +116,7 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
         config_maps=_config_maps(plant, services),
         secrets=secrets_taken_as_there(services),
         gitops=_sources(plant, services),
+        webhooks=_webhooks(plant, workloads, services),
         epoch_s=int(until_s),
         beliefs=MappingProxyType(beliefs),
     )
@@ -385,6 +388,30 @@ def _sources(plant: Plant, services: Sequence[Service]) -> tuple[GitOps, ...]:
                     replace(source, namespace=metadata["namespace"], interval_s=interval_s, suspended=is_suspended(obj))
                 )
     return tuple({source.owner: source for source in found}.values())
+
+
+def _webhooks(plant: Plant, workloads: Sequence[KubeObject], services: Sequence[Service]) -> tuple[Webhook, ...]:
+    """Who is asked before writes are made. What we may not look at, and what looks closer than a World, is left out."""
+    kube = plant.kube
+    try:
+        listed = kube.list_objects("ValidatingWebhookConfiguration")
+        spaces = kube.list_objects("Namespace") if listed else []
+    except (NotFound, Forbidden):
+        return ()
+    if not listed:
+        return ()
+    labels = {obj["metadata"]["name"]: obj["metadata"].get("labels") for obj in spaces}
+    known = {service.id for service in services}
+    backends: dict[tuple[str, str], ServiceId] = {}
+    for front in kube.list_objects("Service"):
+        wanted, namespace = front["spec"].get("selector"), front["metadata"]["namespace"]
+        for workload in workloads if wanted else ():
+            pods = workload["spec"]["template"]["metadata"].get("labels") or {}
+            mine = workload["metadata"]["namespace"] == namespace and selects({"matchLabels": wanted}, pods)
+            if mine and _id(workload) in known:
+                backends.setdefault((namespace, front["metadata"]["name"]), _id(workload))
+    namespaces = {service.namespace: labels.get(service.namespace) or {} for service in services}
+    return tuple(webhook for obj in listed for webhook in webhooks_of(obj, backends, namespaces)[0])
 
 
 def _config_maps(plant: Plant, services: Sequence[Service]) -> tuple[ConfigMap, ...]:

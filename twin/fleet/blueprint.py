@@ -57,6 +57,7 @@ class Blueprint:
     reads_config: NDArray[np.bool_]  # (S,) whether its containers take values from ConfigMaps or Secrets
     config_index: dict[tuple[str, str], int]  # by (namespace, name)
     secret_index: dict[tuple[str, str], int]
+    pod_webhooks: tuple[tuple[int, ...], ...]  # (S,) webhooks that are asked before a pod of it is made
     gitops: tuple[GitOps, ...]  # declared, or named by services' owners
     gitops_services: tuple[tuple[int, ...], ...]  # (G,) whom each keeps as its source says
     node_names: tuple[NodeName, ...]
@@ -185,6 +186,10 @@ def lay_out(fleet: Fleet) -> Blueprint:
         gitops=sources,
         gitops_services=tuple(
             tuple(i for i, s in enumerate(services) if s.owner == source.owner) for source in sources
+        ),
+        pod_webhooks=tuple(
+            tuple(w for w, hook in enumerate(fleet.webhooks) if hook.is_asked("", "pods", "CREATE", s.namespace))
+            for s in services
         ),
         secret_index={(one.namespace, one.name): c for c, one in enumerate(fleet.secrets)},
         node_names=tuple(names),

@@ -29,6 +29,7 @@ from twin.spec import fleet as fleets
 from twin.spec import gitops as sources
 from twin.spec import program as programs
 from twin.spec import signal as signals
+from twin.spec import webhooks
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet
 
@@ -42,7 +43,7 @@ _DTYPE: Final = re.compile(r"[<>|][biuf][1248]")
 
 _RECORDS: Final[dict[str, type]] = {
     cls.__name__: cls
-    for module in (configs, fleets, programs, signals, sources, perturbations)
+    for module in (configs, fleets, programs, signals, sources, webhooks, perturbations)
     for cls in vars(module).values()
     if isinstance(cls, type) and (dataclasses.is_dataclass(cls) or issubclass(cls, Enum))
 } | {cls.__name__: cls for cls in (ActivePerturbation, HeldSession, Template)}

@@ -43,6 +43,7 @@ from twin.spec.fleet import (
 from twin.spec.gitops import SYNC_S, GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
+from twin.spec.webhooks import Webhook, WebhookRule
 
 __all__ = ["AnyStep", "FleetFile", "JourneyFile", "NodePoolFile", "StationFile", "steps_of"]
 
@@ -371,6 +372,33 @@ class GitOpsFile(FileModel):
         )  # fmt: skip
 
 
+class _WebhookRuleFile(FileModel):
+    groups: list[str]
+    resources: Annotated[list[Name], Field(min_length=1)]
+    operations: list[Name] = Field(default=["*"])
+
+    def to_rule(self) -> WebhookRule:
+        return WebhookRule(
+            groups=tuple(self.groups), resources=tuple(self.resources), operations=tuple(self.operations)
+        )
+
+
+class WebhookFile(FileModel):
+    configuration: Name
+    name: Name
+    service: Name | None = None
+    failure_policy: Literal["Fail", "Ignore"] = "Fail"
+    namespaces: list[Name] | None = None
+    rules: Annotated[list[_WebhookRuleFile], Field(min_length=1)]
+
+    def to_webhook(self) -> Webhook:
+        return Webhook(
+            configuration=self.configuration, name=self.name, service=ServiceId(self.service or ""),
+            fails_closed=self.failure_policy == "Fail", rules=tuple(rule.to_rule() for rule in self.rules),
+            namespaces=None if self.namespaces is None else tuple(self.namespaces),
+        )  # fmt: skip
+
+
 class _BeliefFile(FileModel):
     source: Literal["measured", "declared", "prior"]
     spread: Figure = 0.0
@@ -391,6 +419,7 @@ class FleetFile(FileModel):
     config_maps: list[ConfigMapFile] = Field(default=[])
     secrets: list[SecretFile] = Field(default=[])
     gitops: list[GitOpsFile] = Field(default=[])
+    webhooks: list[WebhookFile] = Field(default=[])
     journeys: list[JourneyFile] = Field(default=[])
     services: list[_ServiceFile]
     beliefs: dict[str, _BeliefFile] = Field(default={})
@@ -408,6 +437,7 @@ class FleetFile(FileModel):
             config_maps=tuple(one.to_config_map() for one in self.config_maps),
             secrets=tuple(one.to_secret() for one in self.secrets),
             gitops=tuple(one.to_gitops() for one in self.gitops),
+            webhooks=tuple(one.to_webhook() for one in self.webhooks),
             epoch_s=self.epoch_s,
             beliefs=MappingProxyType(beliefs),
         )

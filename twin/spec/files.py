@@ -49,6 +49,7 @@ from twin.spec.gitops import SYNC_S, GitOps
 from twin.spec.ids import ServiceId
 from twin.spec.program import Cached, Call, Hold, Publish, Retry, Scope, Station, Step, Work
 from twin.spec.units import bytes_text, cores_text, exact_duration_text
+from twin.spec.webhooks import Webhook
 from twin.spec.yaml_reader import Document, Problem, read_file_text, single_document
 from twin.spec.yaml_writer import Flow, yaml_text
 
@@ -134,6 +135,8 @@ def _fleet_data(fleet: Fleet) -> dict[str, Any]:
         data["secrets"] = [Flow(name=s.name, namespace=s.namespace, keys=list(s.keys)) for s in fleet.secrets]
     if fleet.gitops:
         data["gitops"] = [_gitops_data(source) for source in fleet.gitops]
+    if fleet.webhooks:
+        data["webhooks"] = [_webhook_data(webhook) for webhook in fleet.webhooks]
     if fleet.journeys:
         data["journeys"] = [_journey_data(journey) for journey in fleet.journeys]
     data["services"] = [_service_data(service) for service in fleet.services]
@@ -185,6 +188,19 @@ def _gitops_data(source: GitOps) -> dict[str, Any]:
     if source.interval_s != SYNC_S:
         data["interval"] = _time(source.interval_s)
     _put(data, "suspended", source.suspended, False)
+    return data
+
+
+def _webhook_data(webhook: Webhook) -> dict[str, Any]:
+    data: dict[str, Any] = {"configuration": webhook.configuration, "name": webhook.name}
+    _put(data, "service", webhook.service, "")
+    _put(data, "failure_policy", "Fail" if webhook.fails_closed else "Ignore", "Fail")
+    if webhook.namespaces is not None:
+        data["namespaces"] = list(webhook.namespaces)
+    data["rules"] = [
+        Flow(groups=list(rule.groups), resources=list(rule.resources), operations=list(rule.operations))
+        for rule in webhook.rules
+    ]
     return data
 
 

@@ -16,6 +16,7 @@ from twin.spec.config import ConfigMap, ConfigRead, Secret
 from twin.spec.gitops import GitOps
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Operation, Retry, Station
+from twin.spec.webhooks import Webhook
 
 __all__ = [
     "QUOTA_RESOURCES",
@@ -221,6 +222,7 @@ class Fleet:
     config_maps: tuple[ConfigMap, ...] = ()
     secrets: tuple[Secret, ...] = ()
     gitops: tuple[GitOps, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     epoch_s: int = 1_780_000_000
     beliefs: Mapping[str, Belief] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -158,6 +158,11 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         ("quota", [f"{q.namespace}/{q.name}" for q in a.quotas], [f"{q.namespace}/{q.name}" for q in b.quotas]),
         ("ConfigMap", _names(a.config_maps), _names(b.config_maps)),
         ("source", [s.owner for s in a.gitops], [s.owner for s in b.gitops]),
+        (
+            "webhook",
+            [f"{w.configuration}/{w.name}" for w in a.webhooks],
+            [f"{w.configuration}/{w.name}" for w in b.webhooks],
+        ),
         ("Secret", _names(a.secrets), _names(b.secrets)),
     ):
         common = sorted(set(ours) & set(theirs))
@@ -181,6 +186,7 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         config_maps=a.config_maps + b.config_maps,
         secrets=a.secrets + b.secrets,
         gitops=a.gitops + b.gitops,
+        webhooks=a.webhooks + b.webhooks,
         epoch_s=a.epoch_s,
         beliefs={**b.beliefs, **a.beliefs},
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from twin.fleet.plant import gitops, objects
+from twin.fleet.plant import gitops, objects, webhooks
 from twin.fleet.plant.configs import Configs
 from twin.fleet.plant.marks import Marks, is_mark
 from twin.fleet.plant.refusals import not_found, unprocessable
@@ -68,6 +68,8 @@ class WorldKubeApi:
                 return Configs(world).get(ref)
             case kind if kind in gitops.KINDS:
                 return gitops.Sources(world).get(ref)
+            case webhooks.KIND:
+                return webhooks.configuration(world, ref)
             case "ReplicaSet":
                 found = [
                     rs for rs in self.list_objects("ReplicaSet", ref.namespace) if rs["metadata"]["name"] == ref.name
@@ -115,6 +117,7 @@ class WorldKubeApi:
             raise Conflict(
                 f"cannot patch {ref}", "the object has been modified since it was read", "read it again and decide anew"
             )
+        webhooks.ask_webhooks(self._world, ref, "UPDATE")
         if dry_run:  # A World is cheap: admit the write on a copy.
             shadow = self._world.fork(watched=False)
             return WorldKubeApi(shadow, writes=True).patch(ref, fields, field_manager=field_manager)
@@ -143,10 +146,12 @@ class WorldKubeApi:
 
     def create(self, obj: KubeObject, *, dry_run: bool = False) -> KubeObject:
         self._allow(ref_of(obj), dry_run)
+        webhooks.ask_webhooks(self._world, ref_of(obj), "CREATE")
         return Marks(self._world).create(obj, dry_run=dry_run)
 
     def delete(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
         self._allow(ref, dry_run)
+        webhooks.ask_webhooks(self._world, ref, "DELETE")
         if is_mark(ref):
             Marks(self._world).delete(ref, dry_run=dry_run)
             return
@@ -159,6 +164,7 @@ class WorldKubeApi:
     def evict(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
         self._allow(ref, dry_run)
         row = self._pod(ref)
+        webhooks.ask_webhooks(self._world, ref, "CREATE", sub="eviction")
         state = self._world.state
         index = int(state.pod_service[row])
         phase = int(state.pod_phase[row])
@@ -335,6 +341,8 @@ class WorldKubeApi:
                 yield from (objects.pod_object(world, int(row)) for row in np.flatnonzero(chosen))
             case "HTTPRoute":
                 yield from (objects.route_object(world, *pair) for pair in objects.route_pairs(world))
+            case webhooks.KIND:
+                yield from webhooks.configurations(world)
             case kind if kind in gitops.KINDS:
                 yield from gitops.Sources(world).all(kind)
             case "ConfigMap" | "Secret" | "Lease":

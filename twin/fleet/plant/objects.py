@@ -19,6 +19,7 @@ from twin.fleet.plant.uids import uid_of
 from twin.fleet.quotas import amount_text, room_for, used_of
 from twin.fleet.signals import unix_s
 from twin.fleet.state import NEVER_NS, UNBOUNDED, Phase, Template
+from twin.fleet.webhooks import pods_refused
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.fleet import QUOTA_RESOURCES, Probe, Resources, Service, WorkloadKind
@@ -125,7 +126,9 @@ def _replica_failure(world: World, index: int) -> dict[str, Any]:
     state = world.state
     if state.refused_since_ns[index] == NEVER_NS or world.fleet.services[index].kind is not WorkloadKind.DEPLOYMENT:
         return {}
-    _, why = room_for(world.blueprint, state, index, int(state.template[index]), 1)
+    why = pods_refused(world.blueprint, state, index)
+    if not why:
+        _, why = room_for(world.blueprint, state, index, int(state.template[index]), 1)
     return {"conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why}]}
 
 

@@ -17,6 +17,7 @@ from twin.fleet.signals import push
 from twin.fleet.state import NEVER_NS, Phase, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.traffic.engine import I64
+from twin.fleet.webhooks import pods_refused
 from twin.spec.pod_counts import share_down, share_up
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S
@@ -127,9 +128,12 @@ class RolloutSystem:
         return rows
 
     def _admitted(self, state: State, service: int, count: int, now_ns: int, template: int) -> int:
-        """How many of so many new pods the namespace's quotas let be made. The rest is tried again: whenever the
-        service is looked at, and after as long again as it has failed already, as the ReplicaSet controller does."""
-        fits, why = room_for(self._blueprint, state, service, template, count)
+        """How many of so many new pods the namespace's webhooks and quotas let be made. The rest is tried again:
+        whenever the service is looked at, and after as long again as it has failed already, as the ReplicaSet
+        controller does."""
+        fits, why = 0, pods_refused(self._blueprint, state, service) if count else ""
+        if not why:
+            fits, why = room_for(self._blueprint, state, service, template, count)
         if not why:
             return fits
         since_ns = min(int(state.refused_since_ns[service]), now_ns)

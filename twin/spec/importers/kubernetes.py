@@ -35,9 +35,11 @@ from twin.spec.importers.priors import (
 )
 from twin.spec.importers.quotas import quota_of
 from twin.spec.importers.scaling import autoscaling_of, disruption_of
+from twin.spec.importers.webhooks import webhooks_of
 from twin.spec.importers.workloads import Mention, Workload, selects, workload_of
 from twin.spec.parameters import journey_path, op_path, parameters_of, service_path, station_path
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
+from twin.spec.webhooks import Webhook
 
 __all__ = ["DEFAULT_NAMESPACE", "DEFAULT_OPERATION", "core_share", "import_kubernetes", "op_rates", "op_work_s"]
 
@@ -46,6 +48,7 @@ DEFAULT_OPERATION: Final = "serve"
 _WORKLOADS: Final = frozenset(kind.value for kind in WorkloadKind)
 _KNOWN: Final = _WORKLOADS | {
     "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ConfigMap", "Secret", "ResourceQuota", "Ingress",
+    "ValidatingWebhookConfiguration",
 }  # fmt: skip
 # They change nothing that a fleet model looks at.
 _WITHOUT_BEARING: Final = frozenset({
@@ -89,7 +92,7 @@ def import_kubernetes(
     quotas = tuple(quota for quota in read if quota is not None)
     fleet = Fleet(
         name=name, services=services, journeys=journeys, node_pools=pools, quotas=quotas,
-        config_maps=read_by(services, config_maps), secrets=secrets,
+        config_maps=read_by(services, config_maps), secrets=secrets, webhooks=graph.webhooks(),
     )  # fmt: skip
     known = {path for path, _ in parameters_of(fleet)}
     beliefs = {path: belief for path, belief in sorted(builder.beliefs.items()) if path in known}
@@ -174,6 +177,27 @@ class _Graph:
         self._apply_policies()
         self._find_edges()
         self._note_the_rest(manifests)
+
+    def webhooks(self) -> tuple[Webhook, ...]:
+        """Who is asked before writes are made; what a World cannot ask is noted."""
+        known = {
+            (s.manifest.namespace, s.manifest.name): s.backends[0].id for s in self.services.values() if s.backends
+        }
+        labels = {
+            one.name: _texts(as_map(one.data.get("metadata")).get("labels"))
+            for one in self.by_kind.get("Namespace", ())
+        }
+        namespaces = {w.manifest.namespace: labels.get(w.manifest.namespace, {}) for w in self.workloads.values()}
+        found: list[Webhook] = []
+        for manifest in self.by_kind.get("ValidatingWebhookConfiguration", ()):
+            webhooks, left_out = webhooks_of(manifest.data, known, namespaces)
+            found += webhooks
+            for name in left_out:
+                text = (
+                    f'left out: webhook "{name}" looks at objects more closely than a World does, or asks about nothing'
+                )
+                self.notes.append(manifest.note(Severity.WARNING, NoteKind.IGNORED, text, "webhooks"))
+        return tuple({f"{one.configuration}/{one.name}": one for one in found}.values())
 
     def _match_services(self) -> None:
         for service in self.services.values():
@@ -738,3 +762,7 @@ def _node_pools(workloads: Iterable[Workload], notes: list[Note]) -> tuple[NodeP
     text = f"machines are not in manifests: taken to be {count} of {shape.cpu_cores:g} cores in each of 3 zones"
     notes.append(Note(severity=Severity.INFO, kind=NoteKind.ASSUMED, text=text))
     return tuple(NodePool(name=f"default-{zone}", zone=zone, count=count) for zone in _ZONES)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(key): as_text(item) for key, item in as_map(value).items()}

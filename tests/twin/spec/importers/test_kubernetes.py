@@ -26,6 +26,7 @@ from twin.spec.importers import (
 )
 from twin.spec.importers.kubernetes import op_rates, op_work_s
 from twin.spec.program import Call, Hold, Publish, Scope, calls_of
+from twin.spec.webhooks import Webhook, WebhookRule
 
 REPOSITORY = Path(__file__).parents[4]
 EXAMPLES = REPOSITORY / "examples"
@@ -241,6 +242,35 @@ def test_what_a_pod_reads_as_it_starts_is_known_and_no_secret_value_is() -> None
     assert read_fleet(write_fleet(fleet)) == fleet
 
 
+def test_webhooks_are_asked_where_their_selectors_say_and_answered_by_who_stands_before_them() -> None:
+    more = (
+        "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: ns, labels: {checked: 'yes'}}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: guard, namespace: ns}\nspec: {selector: {app: b}}\n"
+        "---\nkind: ValidatingWebhookConfiguration\nmetadata: {name: guard}\nwebhooks:\n"
+        "- name: one\n  clientConfig: {service: {namespace: ns, name: guard}}\n"
+        "  rules: [{apiGroups: [apps], apiVersions: ['*'], operations: [UPDATE], resources: [deployments]}]\n"
+        "  namespaceSelector: {matchLabels: {checked: 'yes'}}\n"
+        "- name: two\n  failurePolicy: Ignore\n  clientConfig: {url: 'https://x.example/'}\n"
+        "  rules: [{apiGroups: [''], apiVersions: ['*'], operations: ['*'], resources: [pods]}]\n"
+        "  namespaceSelector: {matchExpressions: [{key: checked, operator: DoesNotExist}]}\n"
+        "- name: three\n  clientConfig: {url: 'https://x.example/'}\n  objectSelector: {matchLabels: {a: b}}\n"
+        "  rules: [{apiGroups: [''], apiVersions: ['*'], operations: ['*'], resources: [pods]}]\n"
+    )
+    result = imported(workload("a") + workload("b") + more)
+    deployments = WebhookRule(groups=("apps",), resources=("deployments",), operations=("UPDATE",))
+    assert result.fleet.webhooks == (
+        Webhook(
+            configuration="guard", name="one", rules=(deployments,), service=ServiceId("ns/b"), namespaces=("ns",)
+        ),
+        Webhook(
+            configuration="guard", name="two", rules=(WebhookRule(groups=("",), resources=("pods",)),),
+            fails_closed=False, namespaces=(),
+        ),
+    )  # fmt: skip
+    assert any('webhook "three"' in note.text for note in result.notes)
+    assert read_fleet(write_fleet(result.fleet)) == result.fleet
+
+
 def test_callers_of_a_database_hold_a_connection_of_their_pool() -> None:
     text = workload("a", env="{name: DB, value: 'postgres://b:5432/x'}") + workload("b", image="postgres:16")
     fleet = imported(text).fleet
@@ -409,7 +439,7 @@ def _mutations() -> st.SearchStrategy[str]:
 
 KINDS = [
     "Deployment", "StatefulSet", "DaemonSet", "Service", "HorizontalPodAutoscaler", "ConfigMap", "Secret",
-    "ResourceQuota", "PodDisruptionBudget", "Ingress",
+    "ResourceQuota", "PodDisruptionBudget", "Ingress", "ValidatingWebhookConfiguration",
 ]  # fmt: skip
 JSONISH = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
@@ -436,7 +466,9 @@ def test_a_damaged_manifest_gives_a_sound_fleet_or_a_refusal(text: str) -> None:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(KINDS), JSONISH)
 def test_any_content_of_an_object_gives_a_sound_fleet(kind: str, spec: object) -> None:
-    odd = json.dumps({"kind": kind, "metadata": {"name": "a", "namespace": "ns"}, "spec": spec, "data": spec})
+    odd = json.dumps(
+        {"kind": kind, "metadata": {"name": "a", "namespace": "ns"}, "spec": spec, "data": spec, "webhooks": [spec]}
+    )
     fleet = imported(workload("b", env="{name: A, value: 'a:80'}") + "---\n" + odd + "\n" + workload("c")).fleet
     assert {"b", "c"} <= {service.name for service in fleet.services}
     assert read_fleet(write_fleet(fleet)) == fleet
