@@ -135,33 +135,12 @@ class KubeApiContract:
                 api.patch(ref, fields)
         assert api.get(ref) == before
 
-    def test_a_template_says_what_it_reads_and_a_variable_has_one_source(self, api: KubeApi) -> None:
-        [container] = api.get(CART)["spec"]["template"]["spec"]["containers"]
-        assert container["envFrom"] == [{"configMapRef": {"name": "settings"}}]
-        reference = {"name": "limits", "key": "pool", "optional": True}
-        assert container["env"] == [{"name": "POOL", "valueFrom": {"configMapKeyRef": reference}}]
-        with pytest.raises(Unprocessable):
-            api.patch(CART, {container_path("cart", "env", "[name=POOL]", "value"): "8"})
-        api.patch(CART, {container_path("cart", "env", "[name=LEVEL]", "value"): "debug"})
-
     def test_a_changed_config_map_starts_nothing_anew(self, api: KubeApi) -> None:
         before = {pod["metadata"]["uid"] for pod in api.list_objects("Pod", "shop", {"app": "cart"})}
         api.patch(SETTINGS, {LEVEL: "debug"})
         api.patch(CART, {REPLICAS: 4})
         self.wait_until(lambda: count(api) == 4)
         assert before <= {pod["metadata"]["uid"] for pod in api.list_objects("Pod", "shop", {"app": "cart"})}
-
-    def test_a_source_is_suspended_and_resumed(self, api: KubeApi) -> None:
-        seen = api.get(APPS)
-        assert seen["spec"] == {"interval": "3m", "suspend": False}
-        after = api.patch(APPS, {SUSPEND: True}, resource_version=seen["metadata"]["resourceVersion"])
-        assert after["spec"]["suspend"] is True
-        assert [is_suspended(one) for one in api.list_objects("Kustomization", "shop")] == [True]
-        with pytest.raises(Conflict):
-            api.patch(APPS, {SUSPEND: False}, resource_version=seen["metadata"]["resourceVersion"])
-        with pytest.raises(Unprocessable):
-            api.patch(APPS, {SUSPEND: "perhaps"})
-        assert api.patch(APPS, {SUSPEND: False})["spec"]["suspend"] is False
 
     def test_a_partition_keeps_so_many_pods_as_they_are(self, api: KubeApi) -> None:
         db = ObjectRef(kind="StatefulSet", name="db", namespace="shop")
@@ -273,6 +252,27 @@ class NodeContract(KubeApiContract):
     def plant(self, api: KubeApi) -> Plant:
         """The API and a clock."""
         raise NotImplementedError
+
+    def test_a_template_says_what_it_reads_and_a_variable_has_one_source(self, api: KubeApi) -> None:
+        [container] = api.get(CART)["spec"]["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"configMapRef": {"name": "settings"}}]
+        reference = {"name": "limits", "key": "pool", "optional": True}
+        assert container["env"] == [{"name": "POOL", "valueFrom": {"configMapKeyRef": reference}}]
+        with pytest.raises(Unprocessable):
+            api.patch(CART, {container_path("cart", "env", "[name=POOL]", "value"): "8"})
+        api.patch(CART, {container_path("cart", "env", "[name=LEVEL]", "value"): "debug"})
+
+    def test_a_source_is_suspended_and_resumed(self, api: KubeApi) -> None:
+        seen = api.get(APPS)
+        assert seen["spec"] == {"interval": "3m", "suspend": False}
+        after = api.patch(APPS, {SUSPEND: True}, resource_version=seen["metadata"]["resourceVersion"])
+        assert after["spec"]["suspend"] is True
+        assert [is_suspended(one) for one in api.list_objects("Kustomization", "shop")] == [True]
+        with pytest.raises(Conflict):
+            api.patch(APPS, {SUSPEND: False}, resource_version=seen["metadata"]["resourceVersion"])
+        with pytest.raises(Unprocessable):
+            api.patch(APPS, {SUSPEND: "perhaps"})
+        assert api.patch(APPS, {SUSPEND: False})["spec"]["suspend"] is False
 
     def test_a_drain_empties_a_node_and_keeps_what_a_budget_keeps(self, api: KubeApi, plant: Plant) -> None:
         name = api.list_objects("Pod", "shop", {"app": "cart"})[0]["spec"]["nodeName"]

@@ -102,6 +102,20 @@ def test_a_build_that_was_rolled_out_long_before_the_onset_is_played_too(observe
     assert played["spec"]["paused"] is True
 
 
+def test_a_bad_value_that_was_seen_rolled_over_is_not_rolled_over_again(observed: tuple[World, Fleet]) -> None:
+    world, twin = observed
+    fault = parse_fault("bad_config(shop/cart, config=settings, key=LEVEL, value=loud, ratio=0.5)")
+    world.inject(compile_fault(fault, world.fleet, start_ns=world.now_ns))
+    rolled_out_s = plant_of(world).clock.now_s()
+    world.run_for(150 * NS_PER_S)
+    plant = plant_of(world, name="prod")
+    symptom = Symptom(service=ServiceId("shop/cart"), kind=SymptomKind.ERRORS, value=0.5, usual=0.0)
+    incident = Incident(id="1", title="t", onset_s=plant.clock.now_s() - 20.0, symptoms=(symptom,))
+    played = set_scene(twin, plant, incident).play(fault)
+    told = [s for _, s in plant_of(played).telemetry.signals(after=0) if s.kind is SignalKind.DEPLOY]
+    assert [round(signal.at_s - rolled_out_s) for signal in told] == [0]
+
+
 @pytest.mark.parametrize("late_s", [150.0, 500.0])
 def test_a_fault_that_came_with_a_roll_out_struck_when_that_was(observed: tuple[World, Fleet], late_s: float) -> None:
     """Containers run into their crash from their start on, however late somebody notices."""

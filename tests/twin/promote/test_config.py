@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.limits.guard import MemoryWriteGuard
 from tests.twin.promote.rehearsed import TOO_GOOD, Rig, receipt_for
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -36,6 +39,28 @@ def test_the_value_and_then_the_roll_out_by_canary(tmp_path: Path) -> None:
     (promotion,) = rig.journal().promotions()
     rig.run(lambda service: service.undo(promotion.id))
     assert values(rig.world()) == [{"LEVEL": "info"}] * 3
+
+
+class Told(MemoryWriteGuard):
+    """A guard that remembers for which actions it was asked, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(terminations_max=20)
+        self.kinds: list[str] = []
+
+    def admit(self, *, kind: str, **asked: Any) -> None:
+        self.kinds.append(kind)
+        super().admit(kind=kind, **asked)
+
+
+def test_each_write_is_admitted_for_its_own_action(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "rig", guard=(guard := Told()))
+    both = dataclasses.replace(SET, actions=(*SET.actions, Action(kind="suspend_gitops", target="shop/apps")))
+    receipt = receipt_for(both, approvals_needed=0)
+    done = rig.run(lambda service: service.promote(receipt))
+    assert done.outcome is PromotionOutcome.DONE, done.reason
+    assert list(dict.fromkeys(guard.kinds)) == ["set_config", "suspend_gitops"]
+    assert guard.kinds.count("suspend_gitops") < guard.kinds.count("set_config"), "the restart is set_config's"
 
 
 @pytest.mark.requirement("R22")
