@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twin.ports.plant import KubeApi
 from twin.spec.errors import Forbidden, NotFound, PolicyDenied
-from twin.spec.fields import FieldPath
 from twin.spec.gitops import SUSPENDED, is_suspended
 from twin.spec.owners import Owner, owner_of
 from twin.spec.plan import ObjectRef, PatchStep, Plan
@@ -15,7 +16,7 @@ __all__ = ["refuse_reverted"]
 def refuse_reverted(kube: KubeApi, plan: Plan) -> None:
     """Raises PolicyDenied if an owner of a target reverts what others write, and neither is suspended nor will be by
     an earlier step of the plan; NotFound, ApiError."""
-    suspended: set[ObjectRef] = set()
+    suspended: dict[ObjectRef, bool] = {}  # by the plan
     seen: set[ObjectRef] = set()
     for step in plan.steps:
         if not isinstance(step, PatchStep):
@@ -23,23 +24,19 @@ def refuse_reverted(kube: KubeApi, plan: Plan) -> None:
         if step.ref.kind in SUSPENDED:
             path, value = SUSPENDED[step.ref.kind]
             if path in step.fields:
-                (suspended.add if _suspends(step, path, value) else suspended.discard)(step.ref)
+                suspended[step.ref] = bool(step.fields[path] == value)
             continue
         if step.ref not in seen:
             seen.add(step.ref)
             _refuse(kube, step.ref, suspended)
 
 
-def _suspends(step: PatchStep, path: FieldPath, value: object) -> bool:
-    return bool(step.fields[path] == value)
-
-
-def _refuse(kube: KubeApi, ref: ObjectRef, suspended: set[ObjectRef]) -> None:
+def _refuse(kube: KubeApi, ref: ObjectRef, suspended: Mapping[ObjectRef, bool]) -> None:
     owner = owner_of(kube.get(ref))
     if owner is None or not owner.reverts:
         return
     source = _source(kube, owner)
-    if source in suspended or (source is not None and is_suspended(kube.get(source))):
+    if source is not None and suspended.get(source, is_suspended(kube.get(source))):
         return
     way_out = "make the change at its source, or pause that owner first"
     if source is not None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+import numpy as np
+
 from twin.fleet.blueprint import Blueprint
 from twin.fleet.signals import push
 from twin.fleet.state import Phase, State
@@ -18,36 +20,56 @@ from twin.spec.config import ConfigRead
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S
 
-__all__ = ["begin_container", "missing_of"]
+__all__ = ["begin_all", "begin_container", "missing_of"]
 
 RETRY_NS: Final = 12 * NS_PER_S  # The kubelet comes back after 10 to 15 s, drawn; here always after the same time.
+
+
+def begin_all(blueprint: Blueprint, state: State) -> None:
+    """The same for every pod that a World begins with, whose service reads anything."""
+    rows = np.flatnonzero((state.pod_phase == Phase.STARTING) & blueprint.reads_config[state.pod_service])
+    for service in np.unique(state.pod_service[rows]):
+        mine = rows[state.pod_service[rows] == service]
+        if missing_of(blueprint, state, int(service)):
+            for row in mine:
+                begin_container(blueprint, state, int(row), 0)
+            continue
+        template = int(state.template[service])
+        state.pod_variant[mine] = len(state.templates)
+        settings = _settings(blueprint, state, int(service))
+        state.templates.append(dataclasses.replace(state.templates[template], of=template, settings=settings))
+    if rows.size:
+        refresh_behaviour(blueprint, state, 0)
 
 
 def begin_container(blueprint: Blueprint, state: State, row: int, now_ns: int) -> bool:
     """Give a pod that starts the values of this moment. False: something is missing; it waits without a container."""
     service, template = int(state.pod_service[row]), int(state.pod_template[row])
-    settings: dict[str, str] = {}
-    for read in _by_precedence(blueprint.fleet.services[service].reads):
-        why = _missing(blueprint, state, service, read)
-        if why and not read.optional:
-            if state.pod_phase[row] != Phase.UNCONFIGURED:
-                text = f"pod {int(state.pod_number[row])} is not started: {why}"
-                push(
-                    blueprint, state, kind=SignalKind.EVENT, service=service, reason="Failed", text=text, now_ns=now_ns
-                )
-            state.pod_phase[row] = Phase.UNCONFIGURED
-            state.pod_due_ns[row] = now_ns + RETRY_NS
-            state.pod_version[row] = state.new_version()
-            return False
-        if not why and not read.secret:
-            data = state.config_maps[blueprint.config_index[(blueprint.namespaces[service], read.source)]].data
-            settings |= {read.name: data[read.key]} if read.key else {read.name + key: data[key] for key in data}
-    state.pod_variant[row] = _variant(blueprint, state, template, tuple(sorted(settings.items())), now_ns)
+    if why := missing_of(blueprint, state, service):
+        if state.pod_phase[row] != Phase.UNCONFIGURED:
+            text = f"pod {int(state.pod_number[row])} is not started: {why}"
+            push(blueprint, state, kind=SignalKind.EVENT, service=service, reason="Failed", text=text, now_ns=now_ns)
+        state.pod_phase[row] = Phase.UNCONFIGURED
+        state.pod_due_ns[row] = now_ns + RETRY_NS
+        state.pod_version[row] = state.new_version()
+        return False
+    state.pod_variant[row] = _variant(blueprint, state, template, _settings(blueprint, state, service), now_ns)
     if state.pod_phase[row] == Phase.UNCONFIGURED:
         state.pod_phase[row] = Phase.STARTING
         state.pod_version[row] = state.new_version()
     state.pod_started_ns[row] = now_ns
     return True
+
+
+def _settings(blueprint: Blueprint, state: State, service: int) -> tuple[tuple[str, str], ...]:
+    """Variables and their values, in order, as ConfigMaps have them now."""
+    found: dict[str, str] = {}
+    for read in _by_precedence(blueprint.fleet.services[service].reads):
+        if read.secret or _missing(blueprint, state, service, read):
+            continue
+        data = state.config_maps[blueprint.config_index[(blueprint.namespaces[service], read.source)]].data
+        found |= {read.name: data[read.key]} if read.key else {read.name + key: data[key] for key in data}
+    return tuple(sorted(found.items()))
 
 
 def missing_of(blueprint: Blueprint, state: State, service: int) -> str:

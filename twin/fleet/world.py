@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 
 from twin.fleet.blueprint import Blueprint, lay_out
-from twin.fleet.configs import begin_container
+from twin.fleet.configs import begin_all
 from twin.fleet.perturbation import Configure, Timed
 from twin.fleet.saving import no_world_in, pack, unpack
 from twin.fleet.state import NEVER_NS, ActivePerturbation, Phase, State, first_state
@@ -57,8 +57,7 @@ class World:
         state = first_state(blueprint, seed=seed, replication=replication)
         RolloutSystem(blueprint).step(state, 0)
         SchedulerSystem(blueprint).step(state, 0)
-        for row in np.flatnonzero((state.pod_phase == Phase.STARTING) & blueprint.reads_config[state.pod_service]):
-            begin_container(blueprint, state, int(row), 0)
+        begin_all(blueprint, state)
         placed = state.pod_phase == Phase.STARTING
         state.pod_phase[placed] = Phase.RUNNING
         state.pod_ready[placed] = True

@@ -92,7 +92,7 @@ def test_one_that_is_suspended_leaves_it_and_puts_it_back_when_it_is_resumed(own
 
 @BOTH_KINDS
 def test_a_fix_is_refused_alone_and_taken_after_the_suspension(owner: str) -> None:
-    _, kube = kept(owner)
+    world, kube = kept(owner)
     with pytest.raises(PolicyDenied, match="would put it back") as refused:
         refuse_reverted(kube, compile_change(change(FIX), kube, at_s=0.0))
     assert f"suspend_gitops {suspension(owner).target}" in refused.value.next_step
@@ -100,6 +100,9 @@ def test_a_fix_is_refused_alone_and_taken_after_the_suspension(owner: str) -> No
         refuse_reverted(kube, compile_change(change(FIX, suspension(owner)), kube, at_s=0.0))
     refuse_reverted(kube, compile_change(change(suspension(owner), FIX), kube, at_s=0.0))
     resumed = dataclasses.replace(suspension(owner), parameters={"suspended": 0.0})
+    for step in compile_change(change(suspension(owner)), kube, at_s=0.0).steps:
+        apply_step(plant_of(world, writes=True), step)
+    refuse_reverted(kube, compile_change(change(FIX), kube, at_s=0.0))
     with pytest.raises(PolicyDenied):
         refuse_reverted(kube, compile_change(change(resumed, FIX), kube, at_s=0.0))
 
