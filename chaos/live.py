@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chaos.catalogue import compile_fault
-from twin.fleet.perturbation import Behave, Deploy, HoldSlots, Load, Perturbation, SlowRoute
+from twin.fleet.perturbation import Behave, Configure, Deploy, HoldSlots, Load, Perturbation, SlowRoute
 from twin.ports.shadow import Conduct, Shadow
 from twin.spec.errors import Inconclusive
 from twin.spec.fault import Fault, fault_text
 from twin.spec.fields import container_path
 from twin.spec.fleet import Fleet
 from twin.spec.ids import ServiceId
-from twin.spec.plan import workload_ref
+from twin.spec.plan import ObjectRef, workload_ref
 
 __all__ = ["strike"]
 
@@ -32,6 +32,8 @@ def strike(fault: Fault, fleet: Fleet, shadow: Shadow) -> None:
                 continue
             case Deploy(service=service, image=image, env=env):
                 _deploy(fleet, shadow, service, image, env)
+            case Configure(service=service, config_map=name, key=key, value=value):
+                _configure(fleet, shadow, service, name, key, value)
             case HoldSlots(service=service, station=station, slots=slots):
                 shadow.hold(service, station, slots)
             case Load(journey=journey, factor=factor):
@@ -55,6 +57,13 @@ def _conducts(perturbations: Sequence[Perturbation], service: ServiceId) -> list
         for one in perturbations
         if isinstance(one, Behave) and one.service == service
     ]  # fmt: skip
+
+
+def _configure(fleet: Fleet, shadow: Shadow, service: ServiceId, name: str, key: str, value: str) -> None:
+    """The owners' write, and pods that start with it."""
+    own = workload_ref(fleet.service(service))
+    shadow.kube.patch(ObjectRef(kind="ConfigMap", name=name, namespace=own.namespace), {("data", key): value})
+    shadow.kube.patch(own, {("spec", "template", "metadata", "annotations", "twin.dev/configured"): f"{key}={value}"})
 
 
 def _deploy(

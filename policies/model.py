@@ -71,6 +71,7 @@ class ActionKind(StrEnum):
     SET_ROUTE = "set_route"
     SHED_LOAD = "shed_load"
     SHIFT_TRAFFIC = "shift_traffic"
+    SUSPEND_GITOPS = "suspend_gitops"
     TERMINATE_SESSION = "terminate_session"
     UNCORDON = "uncordon"
     WARM_CACHE = "warm_cache"

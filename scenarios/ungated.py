@@ -43,8 +43,8 @@ class UngatedWriter:
         try:
             change = ungated_change(receipt)
             plan = compile_change(change, self._plant.kube, at_s=clock.now_s())
-            for number, step in enumerate(plan.steps):
-                action = change.actions[min(number, len(change.actions) - 1)]
+            for step in plan.steps:
+                action = change.actions[step.action]
                 pods = step.terminates_pods if isinstance(step, PatchStep) else 0
                 self._guard.admit(kind=action.kind, scope=action.target, pod_terminations=pods, now_s=clock.now_s())
                 if not written:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from types import MappingProxyType
 
+from twin.spec.config import ConfigMap, ConfigRead
 from twin.spec.fleet import (
     Autoscaling,
     Disruption,
@@ -16,6 +18,7 @@ from twin.spec.fleet import (
     Service,
     WorkloadKind,
 )
+from twin.spec.gitops import GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, OpId, ServiceId
 from twin.spec.program import Call, Hold, Operation, Retry, Scope, Station, Step, Work
 
@@ -31,7 +34,13 @@ def small_shop(*, rate_rps: float = 120.0) -> Fleet:
         services=(
             _service("web", (Work(mean_s=0.004), _call("cart"), _call("catalog"))),
             _service(
-                "cart", (Work(mean_s=0.004), _call("orders", probability=0.5)), disruption=Disruption(min_available=2)
+                "cart",
+                (Work(mean_s=0.004), _call("orders", probability=0.5)),
+                disruption=Disruption(min_available=2),
+                reads=(
+                    ConfigRead(source="settings"),
+                    ConfigRead(source="limits", key="pool", name="POOL", optional=True),
+                ),
             ),
             _service(
                 "catalog",
@@ -71,6 +80,11 @@ def small_shop(*, rate_rps: float = 120.0) -> Fleet:
             NodePool(name="b", zone="zone-b", count=2, cpu_cores=8.0),
         ),
         quotas=(Quota(name="all", namespace="shop", pods=60),),
+        gitops=(GitOps(kind=GitOpsKind.FLUX, namespace="shop", name="apps"),),  # Nobody here is its.
+        config_maps=(
+            ConfigMap(name="settings", namespace="shop", data=MappingProxyType({"LEVEL": "info"})),
+            ConfigMap(name="frozen", namespace="shop", data=MappingProxyType({"a": "1"}), immutable=True),
+        ),
     )
 
 
@@ -84,6 +98,7 @@ def _service(
     liveness: Probe | None = None,
     autoscaling: Autoscaling | None = None,
     disruption: Disruption | None = None,
+    reads: tuple[ConfigRead, ...] = (),
 ) -> Service:
     return Service(
         id=ServiceId(f"shop/{name}"),
@@ -97,6 +112,7 @@ def _service(
         liveness=liveness,
         autoscaling=autoscaling,
         disruption=disruption,
+        reads=reads,
     )
 
 

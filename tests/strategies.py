@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from twin.spec.config import ConfigMap, ConfigRead, Secret
 from twin.spec.fleet import (
     Autoscaling,
     Belief,
@@ -27,9 +28,11 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
+from twin.spec.gitops import GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
 from twin.spec.parameters import parameters_of
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
+from twin.spec.webhooks import Webhook, WebhookRule
 
 __all__ = [
     "damage",
@@ -199,6 +202,11 @@ def journeys(targets: list[OpId], *, plain: bool = True) -> st.SearchStrategy[tu
     return st.lists(journey, max_size=3, unique_by=lambda j: j.name).map(tuple)
 
 
+reads = st.builds(
+    ConfigRead, source=names, secret=st.booleans(), key=st.just(""), name=names | st.just(""), optional=st.booleans()
+) | st.builds(ConfigRead, source=names, secret=st.booleans(), key=names, name=names, optional=st.booleans())
+
+
 @st.composite
 def services(draw: st.DrawFn, service: ServiceId, targets: list[OpId], *, plain: bool = True) -> Service:
     """One service whose programs call `targets`."""
@@ -225,6 +233,7 @@ def services(draw: st.DrawFn, service: ServiceId, targets: list[OpId], *, plain:
         env=draw(pairs),
         labels=draw(pairs),
         config_maps=tuple(draw(st.lists(names, max_size=2))),
+        reads=tuple(draw(st.lists(reads, max_size=2))),
         resources=draw(resources(plain=plain)),
         memory_base_bytes=draw(st.integers(0, 2**30)),
         start_s=draw(st.just(0.0) | durations_s(plain=plain)),
@@ -272,11 +281,46 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         cpu_limit_cores=st.none() | st.integers(0, 64).map(float),
         memory_limit_bytes=st.none() | st.integers(0, 2**45),
     )
+    config_map = st.builds(
+        ConfigMap,
+        name=names,
+        namespace=names,
+        data=st.dictionaries(names, texts, max_size=2).map(MappingProxyType),
+        immutable=st.booleans(),
+    )
+    source = st.builds(
+        GitOps,
+        kind=st.sampled_from(GitOpsKind),
+        name=names,
+        namespace=names,
+        interval_s=durations_s(plain=plain),
+        suspended=st.booleans(),
+    )
+    rule = st.builds(
+        WebhookRule,
+        groups=st.lists(st.sampled_from(["", "apps", "*"]), max_size=2).map(tuple),
+        resources=st.lists(st.sampled_from(["pods", "deployments", "*"]), min_size=1, max_size=2).map(tuple),
+        operations=st.lists(st.sampled_from(["CREATE", "UPDATE", "*"]), max_size=2).map(tuple),
+    )
+    webhook = st.builds(
+        Webhook,
+        configuration=names,
+        name=names,
+        rules=st.lists(rule, min_size=1, max_size=2).map(tuple),
+        service=st.sampled_from(["", *(service.id for service in found)]).map(ServiceId),
+        fails_closed=st.booleans(),
+        namespaces=st.none() | st.lists(names, max_size=2).map(tuple),
+    )
+    secret = st.builds(Secret, name=names, namespace=names, keys=st.lists(names, max_size=2).map(tuple))
     fleet = Fleet(
         name=draw(names),
         services=tuple(reversed(found)),
         journeys=draw(journeys(targets, plain=plain)),
         node_pools=tuple(draw(st.lists(pool, max_size=3, unique_by=lambda p: p.name))),
+        config_maps=tuple(draw(st.lists(config_map, max_size=2, unique_by=lambda c: (c.namespace, c.name)))),
+        webhooks=tuple(draw(st.lists(webhook, max_size=2, unique_by=lambda w: (w.configuration, w.name)))),
+        gitops=tuple(draw(st.lists(source, max_size=2, unique_by=lambda g: g.owner))),
+        secrets=tuple(draw(st.lists(secret, max_size=2, unique_by=lambda c: (c.namespace, c.name)))),
         quotas=tuple(draw(st.lists(quota, max_size=2, unique_by=lambda q: (q.namespace, q.name)))),
         epoch_s=draw(st.just(1_780_000_000) | st.integers(0, 2**33)),
     )
@@ -289,6 +333,10 @@ def fleets(draw: st.DrawFn, *, plain: bool = True, services_max: int = 4) -> Fle
         journeys=fleet.journeys,
         node_pools=fleet.node_pools,
         quotas=fleet.quotas,
+        config_maps=fleet.config_maps,
+        secrets=fleet.secrets,
+        webhooks=fleet.webhooks,
+        gitops=fleet.gitops,
         epoch_s=fleet.epoch_s,
         beliefs=MappingProxyType(beliefs),
     )

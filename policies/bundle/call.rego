@@ -31,6 +31,7 @@ actions := node_local_actions | {
 	"set_route",
 	"shed_load",
 	"shift_traffic",
+	"suspend_gitops",
 	"terminate_session",
 	"uncordon",
 	"warm_cache",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tests.clusters.control_plane import nodes
+from tests.clusters.gitops import lay_out_gitops
 from tests.small_shop import small_shop
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -18,7 +19,15 @@ from twin.spec.plan import ObjectRef, ref_of
 
 __all__ = ["await_that", "lay_out_nodes", "lay_out_shop", "shop_objects"]
 
-KINDS: Final = ("ResourceQuota", "Deployment", "StatefulSet", "PodDisruptionBudget", "HorizontalPodAutoscaler")
+KINDS: Final = (
+    "ConfigMap",
+    "Kustomization",
+    "ResourceQuota",
+    "Deployment",
+    "StatefulSet",
+    "PodDisruptionBudget",
+    "HorizontalPodAutoscaler",
+)
 NAMESPACE: Final = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 PATIENCE_S: Final = 60.0
 NODES: Final = 4
@@ -40,6 +49,7 @@ def lay_out_shop(api: LiveKubeApi) -> None:
     """The shop, as new, all of its pods ready. `api` has to be an administrator's."""
     lay_out_nodes(api)
     _create(api, NAMESPACE)
+    lay_out_gitops(api)
     objects = shop_objects()
     for obj in objects:
         try:
@@ -92,4 +102,5 @@ def _create(api: LiveKubeApi, obj: KubeObject) -> None:
 
 def _bare(obj: KubeObject) -> KubeObject:
     metadata = {key: obj["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
-    return {key: obj[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
+    said = {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+    return {**said, "metadata": metadata}

@@ -18,7 +18,7 @@ from twin.fleet.world import World
 from twin.kube import connect
 from twin.ports.plant import KubeApi
 from twin.spec.errors import ApiError
-from twin.spec.fields import FieldPath, container_path
+from twin.spec.fields import FieldPath, container_path, get_field
 from twin.spec.plan import ObjectRef
 from twin.spec.units import NS_PER_S, parse_bytes, parse_cores
 
@@ -30,6 +30,9 @@ SERVICES: Final = ("web", "cart", "orders")  # The autoscaler's own is left to i
 BUDGET: Final = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
 SCALER: Final = ObjectRef(kind="HorizontalPodAutoscaler", name="catalog", namespace="shop")
 QUOTA: Final = ObjectRef(kind="ResourceQuota", name="all", namespace="shop")
+SETTINGS: Final = ObjectRef(kind="ConfigMap", name="settings", namespace="shop")
+FROZEN: Final = ObjectRef(kind="ConfigMap", name="frozen", namespace="shop")
+RESTARTED: Final = ("spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt")
 EVICT: Final[dict[FieldPath, Any]] = {}  # instead of fields: a workload's first pod is evicted
 
 Write = tuple[ObjectRef, dict[FieldPath, Any]]
@@ -69,6 +72,11 @@ def writes(draw: st.DrawFn, other: ObjectRef) -> Write:
         case 3:
             field = draw(st.sampled_from(["minReplicas", "maxReplicas"]))
             return SCALER, {("spec", field): draw(st.integers(0, 10))}
+        case 8:
+            entry = st.tuples(st.sampled_from(["LEVEL", "POOL", "a b"]), st.sampled_from(["info", "debug", None]))
+            frozen = st.sampled_from([{("data", "a"): "1"}, {("data", "a"): "2"}, {("immutable",): False}])
+            key, value = draw(entry)
+            return draw(st.sampled_from([(SETTINGS, {("data", key): value}), (FROZEN, draw(frozen))]))
     name = draw(st.sampled_from(SERVICES))
     image, memory = container_path(name, "image"), container_path(name, "resources", "limits", "memory")
     env = container_path(name, "env", f"[name={draw(st.sampled_from('AB'))}]", "value")
@@ -80,6 +88,7 @@ def writes(draw: st.DrawFn, other: ObjectRef) -> Write:
             st.fixed_dictionaries({env: st.sampled_from(["1", "2", None])}),
             st.fixed_dictionaries({memory: st.sampled_from(["128Mi", "256Mi", "1Gi", "lots"])}),
             st.fixed_dictionaries({("spec", "paused"): st.booleans()}),
+            st.fixed_dictionaries({RESTARTED: st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", None])}),
             st.fixed_dictionaries({("spec", "nonsense"): st.just(1)}),
             st.fixed_dictionaries({("spec", "replicas"): st.integers(1, 4), image: build}),
         )
@@ -108,6 +117,7 @@ def settled(api: KubeApi) -> dict[str, Any]:
     found: dict[str, Any] = {
         "budget": (budget["spec"]["minAvailable"], budget["status"]["disruptionsAllowed"]),
         "autoscaler": (scaler["minReplicas"], scaler["maxReplicas"]),
+        "config": [api.get(ref).get("data", {}) for ref in (SETTINGS, FROZEN)],
         # Also by its status: what is enforced is what the quota controller has seen. Amounts are spelled differently.
         "quota": [
             {name: parse_cores(amount) for name, amount in amounts.items()}
@@ -124,9 +134,10 @@ def settled(api: KubeApi) -> dict[str, Any]:
         ]
         found[name] = {
             "replicas": spec["replicas"],
+            "restarted": get_field({"spec": spec}, RESTARTED),
             "paused": bool(spec.get("paused")),
             "image": container["image"],
-            "env": sorted((entry["name"], entry["value"]) for entry in container.get("env", ())),
+            "env": sorted((entry["name"], entry.get("value", "")) for entry in container.get("env", ())),
             "memory": parse_bytes(container["resources"]["limits"]["memory"]),  # A World does not keep the spelling.
             "pods": sorted(pods),
         }

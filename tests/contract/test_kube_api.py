@@ -19,10 +19,15 @@ from twin.ports.plant import KubeObject
 from twin.spec.change import Action, Change
 from twin.spec.errors import BadInput, Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable
 from twin.spec.fields import container_path, get_field
+from twin.spec.gitops import is_suspended
 from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.units import NS_PER_S
 
 CART = ObjectRef(kind="Deployment", name="cart", namespace="shop")
+SETTINGS = ObjectRef(kind="ConfigMap", name="settings", namespace="shop")
+LEVEL = ("data", "LEVEL")
+APPS = ObjectRef(kind="Kustomization", name="apps", namespace="shop")
+SUSPEND = ("spec", "suspend")
 QUOTA = ObjectRef(kind="ResourceQuota", name="all", namespace="shop")
 PODS, CPU = ("spec", "hard", "pods"), ("spec", "hard", "requests.cpu")
 BUDGET = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
@@ -109,6 +114,34 @@ class KubeApiContract:
         with pytest.raises(NotFound):
             api.get(ref)
 
+    def test_a_config_map_of_the_shop_is_changed_key_by_key(self, api: KubeApi) -> None:
+        seen = api.get(SETTINGS)
+        assert seen["data"] == {"LEVEL": "info"}
+        after = api.patch(SETTINGS, {("data", "POOL"): "8"}, resource_version=seen["metadata"]["resourceVersion"])
+        assert after["data"] == {"LEVEL": "info", "POOL": "8"}
+        with pytest.raises(Conflict):
+            api.patch(SETTINGS, {LEVEL: "debug"}, resource_version=seen["metadata"]["resourceVersion"])
+        for wrong in ({("data", "a b"): "1"}, {LEVEL: 7}, {("nonsense",): "1"}):
+            with pytest.raises(Unprocessable):
+                api.patch(SETTINGS, wrong)
+        assert api.patch(SETTINGS, {LEVEL: None})["data"] == {"POOL": "8"}
+
+    def test_an_immutable_config_map_stays_as_it_is(self, api: KubeApi) -> None:
+        ref = ObjectRef(kind="ConfigMap", name="frozen", namespace="shop")
+        before = api.get(ref)
+        assert before["immutable"] is True
+        for fields in ({("data", "a"): "2"}, {("data", "b"): "1"}, {("data", "a"): None}, {("immutable",): False}):
+            with pytest.raises(Unprocessable, match="immutable"):
+                api.patch(ref, fields)
+        assert api.get(ref) == before
+
+    def test_a_changed_config_map_starts_nothing_anew(self, api: KubeApi) -> None:
+        before = {pod["metadata"]["uid"] for pod in api.list_objects("Pod", "shop", {"app": "cart"})}
+        api.patch(SETTINGS, {LEVEL: "debug"})
+        api.patch(CART, {REPLICAS: 4})
+        self.wait_until(lambda: count(api) == 4)
+        assert before <= {pod["metadata"]["uid"] for pod in api.list_objects("Pod", "shop", {"app": "cart"})}
+
     def test_a_partition_keeps_so_many_pods_as_they_are(self, api: KubeApi) -> None:
         db = ObjectRef(kind="StatefulSet", name="db", namespace="shop")
         partition = ("spec", "updateStrategy", "rollingUpdate", "partition")
@@ -155,6 +188,7 @@ class KubeApiContract:
         reader.patch(CART, {REPLICAS: 4}, dry_run=True)
         for write in (
             lambda: reader.patch(CART, {REPLICAS: 4}),
+            lambda: reader.patch(SETTINGS, {LEVEL: "debug"}),
             lambda: reader.patch(BUDGET, {("spec", "minAvailable"): 1}),
             lambda: reader.delete(ObjectRef(kind="Pod", name="x", namespace="shop")),
             lambda: reader.evict(ObjectRef(kind="Pod", name="x", namespace="shop")),
@@ -218,6 +252,27 @@ class NodeContract(KubeApiContract):
     def plant(self, api: KubeApi) -> Plant:
         """The API and a clock."""
         raise NotImplementedError
+
+    def test_a_template_says_what_it_reads_and_a_variable_has_one_source(self, api: KubeApi) -> None:
+        [container] = api.get(CART)["spec"]["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"configMapRef": {"name": "settings"}}]
+        reference = {"name": "limits", "key": "pool", "optional": True}
+        assert container["env"] == [{"name": "POOL", "valueFrom": {"configMapKeyRef": reference}}]
+        with pytest.raises(Unprocessable):
+            api.patch(CART, {container_path("cart", "env", "[name=POOL]", "value"): "8"})
+        api.patch(CART, {container_path("cart", "env", "[name=LEVEL]", "value"): "debug"})
+
+    def test_a_source_is_suspended_and_resumed(self, api: KubeApi) -> None:
+        seen = api.get(APPS)
+        assert seen["spec"] == {"interval": "3m", "suspend": False}
+        after = api.patch(APPS, {SUSPEND: True}, resource_version=seen["metadata"]["resourceVersion"])
+        assert after["spec"]["suspend"] is True
+        assert [is_suspended(one) for one in api.list_objects("Kustomization", "shop")] == [True]
+        with pytest.raises(Conflict):
+            api.patch(APPS, {SUSPEND: False}, resource_version=seen["metadata"]["resourceVersion"])
+        with pytest.raises(Unprocessable):
+            api.patch(APPS, {SUSPEND: "perhaps"})
+        assert api.patch(APPS, {SUSPEND: False})["spec"]["suspend"] is False
 
     def test_a_drain_empties_a_node_and_keeps_what_a_budget_keeps(self, api: KubeApi, plant: Plant) -> None:
         name = api.list_objects("Pod", "shop", {"app": "cart"})[0]["spec"]["nodeName"]

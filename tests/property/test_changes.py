@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chaos.catalogue import compile_fault
 from tests.small_shop import small_shop
-from twin.change.apply import Undo, undo_from_json, undo_step, undo_to_json
+from twin.change.apply import Undo, undo_from_json, undo_order, undo_step, undo_to_json
 from twin.change.base import base_of, find_drift
 from twin.change.catalogue import action_types
 from twin.change.compile import compile_change
@@ -27,6 +27,8 @@ ACTIONS = (
     Action(kind="scale", target="shop/cart", parameters={"replicas": 5.0}),
     Action(kind="scale", target="shop/catalog", parameters={"replicas": 5.0}),
     Action(kind="set_env", target="shop/cart", parameters={"name": "LOG", "value": "debug"}),
+    Action(kind="set_config", target="shop/settings", parameters={"key": "LEVEL", "value": "debug", "restart": "no"}),
+    Action(kind="suspend_gitops", target="shop/apps"),
     Action(kind="set_image", target="shop/cart", parameters={"image": "cart:v3"}),
     Action(kind="set_resources", target="shop/web", parameters={"memory_limit": "512Mi"}),
     Action(kind="restart", target="shop/orders"),
@@ -44,6 +46,9 @@ ACTIONS = (
 AFTERWARDS: dict[str, Action | None] = {
     "scale": Action(kind="scale", target="shop/cart", parameters={"replicas": 7.0}),
     "set_env": Action(kind="set_env", target="shop/cart", parameters={"name": "LOG", "value": "trace"}),
+    "set_config": Action(
+        kind="set_config", target="shop/settings", parameters={"key": "LEVEL", "value": "trace", "restart": "no"}
+    ),
     "set_image": Action(kind="set_image", target="shop/cart", parameters={"image": "cart:v4"}),
     "set_resources": Action(kind="set_resources", target="shop/web", parameters={"memory_limit": "768Mi"}),
     "restart": Action(kind="restart", target="shop/orders"),
@@ -53,6 +58,7 @@ AFTERWARDS: dict[str, Action | None] = {
     "set_hpa": Action(kind="set_hpa", target="shop/catalog", parameters={"max_replicas": 9.0}),
     "set_pdb": Action(kind="set_pdb", target="shop/cart", parameters={"min_available": 0.0}),
     "set_quota": Action(kind="set_quota", target="shop/all", parameters={"pods": 30.0}),
+    "suspend_gitops": None,
     "cordon": None,
     "drain": None,
     "rollout_pause": None,
@@ -92,7 +98,7 @@ def test_undoing_in_reverse_restores_every_object(actions: list[Action]) -> None
     plan = compile_change(change(*actions), target.kube, at_s=target.clock.now_s())
     before, calm = base_of(target.kube, plan.reads), shed(target)
     undos = [undo_from_json(json.loads(json.dumps(undo_to_json(undo)))) for undo in apply(target, change(*actions))]
-    for undo in reversed(undos):
+    for undo in undo_order(undos):
         assert undo_step(target, undo) == ()
     assert (base_of(target.kube, plan.reads), shed(target)) == (before, calm)
     assert find_drift(before, target.kube) == ()
@@ -202,7 +208,7 @@ def test_every_kind_has_its_file_and_says_what_it_is() -> None:
     kinds = {kind.kind for kind in action_types()}
     assert kinds >= {
         "restart", "rollout_undo", "rollout_pause", "scale", "set_resources", "set_env", "set_image", "cordon",
-        "set_quota", "drain",
+        "set_config", "set_quota", "drain",
         "set_hpa", "set_pdb", "set_route", "shed_load", "terminate_session", "drop_table", "set_firewall_rule",
     }  # fmt: skip
     assert all(kind.summary for kind in action_types())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 
@@ -98,9 +97,10 @@ class _Checked:
         return self._inner.next_due(state)
 
     def step(self, state: State, now_ns: int) -> None:
-        before = {field.name: copy.deepcopy(getattr(state, field.name)) for field in dataclasses.fields(state)}
+        before = state.copy()
         self._inner.step(state, now_ns)
-        changed = {name for name, value in before.items() if not _same(value, getattr(state, name))}
+        names = [field.name for field in dataclasses.fields(state)]
+        changed = {name for name in names if not _same(getattr(before, name), getattr(state, name))}
         undeclared = changed - self._inner.writes
         assert not undeclared, f"{type(self._inner).__name__} wrote {sorted(undeclared)}"
 

@@ -6,7 +6,7 @@ longer holds our value: somebody else has decided about it since.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -25,6 +25,7 @@ __all__ = [
     "is_applied",
     "prepare_undo",
     "undo_from_json",
+    "undo_order",
     "undo_step",
     "undo_to_json",
 ]
@@ -65,6 +66,12 @@ def undo_from_json(data: Mapping[str, Any]) -> Undo:
         operation=str(data["operation"]),
         arguments=MappingProxyType(dict(data["arguments"])),
     )
+
+
+def undo_order(undos: Iterable[Undo]) -> list[Undo]:
+    """The last write goes back first; but what containers read as they start, before any of them starts anew."""
+    last_first = list(undos)[::-1]
+    return sorted(last_first, key=lambda undo: undo.ref is None or undo.ref.kind != "ConfigMap")
 
 
 def prepare_undo(plant: Plant, step: PlanStep) -> tuple[Undo, KubeObject | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twin.change.owned import autoscaler_of
 from twin.ports.plant import KubeApi, KubeObject
@@ -53,13 +54,20 @@ def find_drift(rehearsed: Sequence[BaseObject], kube: KubeApi) -> tuple[Drift, .
 
 def _object(kube: KubeApi, ref: ObjectRef) -> BaseObject:
     obj = kube.get(ref)
-    spec = copy.deepcopy(obj["spec"])
+    spec = copy.deepcopy(_wanted(obj))
     owned = _range(kube, ref)
     if owned:
         spec.pop("replicas", None)
     return BaseObject(
         ref=ref, uid=obj["metadata"]["uid"], fields_digest=digest(spec), ranges=owned, note=_note(obj, bool(owned))
     )
+
+
+def _wanted(obj: KubeObject) -> dict[str, Any]:
+    """What people want of an object: its spec, or of a kind without one all that it says of itself."""
+    own = ("apiVersion", "kind", "metadata", "status")
+    wanted: dict[str, Any] = obj["spec"] if "spec" in obj else {k: v for k, v in obj.items() if k not in own}
+    return wanted
 
 
 def _range(kube: KubeApi, ref: ObjectRef) -> tuple[FieldRange, ...]:
@@ -74,7 +82,7 @@ def _range(kube: KubeApi, ref: ObjectRef) -> tuple[FieldRange, ...]:
 
 
 def _note(obj: KubeObject, scaled: bool) -> str:
-    spec = obj["spec"]
+    spec = _wanted(obj)
     if "template" not in spec:
         return ""
     image = spec["template"]["spec"]["containers"][0]["image"]

@@ -34,6 +34,8 @@ TARGET_KINDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "node": ("Node",),
     "route": ("HTTPRoute",),
     "quota": ("ResourceQuota",),
+    "config map": ("ConfigMap",),
+    "source": ("Kustomization", "Application"),
 })  # fmt: skip
 
 

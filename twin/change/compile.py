@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -44,12 +45,13 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
     worst = Reversibility.REVERSIBLE
     written: dict[tuple[ObjectRef, FieldPath], str] = {}
     resumed: set[ObjectRef] = set()
-    for action in change.actions:
+    for number, action in enumerate(change.actions):
         compiled = compile_action(action, kube, at_s=at_s)
         _refuse_held(compiled.steps, kube, resumed=resumed)
-        patches = [step for step in compiled.steps if isinstance(step, PatchStep)]
+        mine = [dataclasses.replace(step, action=number) for step in compiled.steps]
+        patches = [step for step in mine if isinstance(step, PatchStep)]
         resumed |= {patch.ref for patch in patches if patch.fields.get(_PAUSED) is False}
-        for step in compiled.steps:
+        for step in mine:
             for path in step.fields if isinstance(step, PatchStep) else ():
                 assert isinstance(step, PatchStep)
                 if (step.ref, path) in written:
@@ -59,7 +61,7 @@ def compile_change(change: Change, kube: KubeApi, *, at_s: float) -> Plan:
                         "leave one of them out",
                     )
                 written[(step.ref, path)] = action.kind
-        steps += compiled.steps
+        steps += mine
         reads |= dict.fromkeys(compiled.reads)
         worst = max(worst, compiled.reversibility, key=_WORST.index)
     return Plan(change=change, steps=tuple(steps), reads=tuple(sorted(reads)), reversibility=worst, strategy=strategy)

@@ -116,7 +116,7 @@ def moves_of(plan: Plan) -> tuple[Move, ...]:
     moves: list[Move] = []
     strategy = plan.strategy
     for index, step in enumerate(plan.steps):
-        if index and _target(step) != _target(plan.steps[index - 1]):
+        if index and _shows(plan.steps[index - 1]) and _target(step) != _target(plan.steps[index - 1]):
             moves.append(Watch(duration_s=strategy.watch_s, canary=True))
         if not isinstance(step, PatchStep) or not step.rolls_out:
             moves.append(Apply(step=index))
@@ -138,6 +138,11 @@ def moves_of(plan: Plan) -> tuple[Move, ...]:
         moves.append(WaitRollout(ref=step.ref))
     moves.append(Watch(duration_s=strategy.settle_s))
     return tuple(moves)
+
+
+def _shows(step: PlanStep) -> bool:
+    """Whether there is anything to see after a step: pods read a ConfigMap only as they start."""
+    return not isinstance(step, PatchStep) or step.ref.kind != "ConfigMap"
 
 
 def _target(step: PlanStep) -> ObjectRef | None:

@@ -15,6 +15,8 @@ __all__ = ["policy_questions"]
 _TARGET_KINDS: Final = {
     "cordon": "Node",
     "drain": "Node",
+    "set_config": "ConfigMap",
+    "suspend_gitops": "Source",
     "set_quota": "ResourceQuota",
     "set_route": "HTTPRoute",
     "terminate_session": "Database",

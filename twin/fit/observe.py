@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ import numpy as np
 from twin.fit.delays import with_delays
 from twin.fit.startup import start_times
 from twin.ports.plant import EdgeId, KubeApi, KubeObject, Metric, OperationStats, Plant, TracedEdge
-from twin.spec.errors import Inconclusive
+from twin.spec.config import ConfigMap
+from twin.spec.errors import Forbidden, Inconclusive, NotFound
 from twin.spec.fleet import (
     Autoscaling,
     Belief,
@@ -39,13 +40,18 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
+from twin.spec.gitops import SYNC_S, GitOps, GitOpsKind, is_suspended, source_of, sources_of
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId, op_id
+from twin.spec.importers.configs import config_map_of, read_by, reads_of, secrets_taken_as_there
 from twin.spec.importers.quotas import bounds_of, is_scoped
 from twin.spec.importers.scaling import autoscaling_of, disruption_of, rolling_update_of
+from twin.spec.importers.webhooks import webhooks_of
+from twin.spec.owners import owner_of
 from twin.spec.parameters import journey_path, op_path, service_path, station_path
 from twin.spec.program import Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
 from twin.spec.selectors import selects
 from twin.spec.units import parse_bytes, parse_cores, parse_duration_s
+from twin.spec.webhooks import Webhook
 
 __all__ = ["WINDOW_S", "observe"]
 
@@ -105,12 +111,17 @@ def observe(plant: Plant, *, window_s: float = WINDOW_S, until_s: float | None =
         raise Inconclusive(
             "cannot build a twin", "telemetry shows no services or no users", "let production run for ten minutes first"
         )
+    namespaces = {service.namespace for service in services}
     twin = Fleet(
         name=f"{plant.name}-twin",
         services=tuple(services),
         journeys=tuple(journeys),
         node_pools=_node_pools(plant),
-        quotas=_quotas(plant, {service.namespace for service in services}),
+        quotas=_quotas(plant, namespaces),
+        config_maps=_config_maps(plant, services),
+        secrets=secrets_taken_as_there(services),
+        gitops=_sources(plant, services),
+        webhooks=_webhooks(plant, workloads, services),
         epoch_s=int(until_s),
         beliefs=MappingProxyType(beliefs),
     )
@@ -199,6 +210,7 @@ def _service(
         image=container["image"],
         env=MappingProxyType({e["name"]: e["value"] for e in container.get("env", ()) if "value" in e}),
         labels=MappingProxyType(dict(workload["metadata"]["labels"])),
+        reads=reads_of(workload["spec"]["template"]["spec"]),
         resources=_resources(container.get("resources", {})),
         memory_base_bytes=round(seen.memory.get(service, 64 * 2**20)),
         start_s=START_PRIOR_S if start_s is None else start_s,
@@ -208,7 +220,7 @@ def _service(
         autoscaling=autoscaling,
         disruption=disruption,
         stateful=workload["kind"] == WorkloadKind.STATEFUL_SET,
-        owner=workload["metadata"]["annotations"].get("twin.dev/owner", ""),
+        owner=_owner(workload),
     )
 
 
@@ -357,6 +369,65 @@ def _quotas(plant: Plant, namespaces: Collection[str]) -> tuple[Quota, ...]:
         for obj in plant.kube.list_objects("ResourceQuota")
         if obj["metadata"]["namespace"] in namespaces and not is_scoped(obj["spec"])
     )
+
+
+def _owner(workload: KubeObject) -> str:
+    """Who puts back what others write, if somebody does; else who is said to own it."""
+    owner = owner_of(workload)
+    if owner is not None and source_of(str(owner)) is not None:
+        return str(owner)
+    return str((workload["metadata"].get("annotations") or {}).get("twin.dev/owner", ""))
+
+
+def _sources(plant: Plant, services: Sequence[Service]) -> tuple[GitOps, ...]:
+    """Who keeps the twin's workloads as their source says. One that nobody may look at is as it is by default."""
+    found = []
+    for source in sources_of((), (service.owner for service in services)):
+        try:
+            listed = plant.kube.list_objects(source.kind.object_kind)
+        except (NotFound, Forbidden):
+            continue
+        for obj in listed:
+            metadata = obj["metadata"]
+            argo = source.kind is GitOpsKind.ARGOCD
+            if metadata["name"] == source.name and (argo or metadata["namespace"] == source.namespace):
+                interval_s = parse_duration_s(obj["spec"].get("interval", f"{SYNC_S:g}s"))
+                found.append(
+                    replace(source, namespace=metadata["namespace"], interval_s=interval_s, suspended=is_suspended(obj))
+                )
+    return tuple({source.owner: source for source in found}.values())
+
+
+def _webhooks(plant: Plant, workloads: Sequence[KubeObject], services: Sequence[Service]) -> tuple[Webhook, ...]:
+    """Who is asked before writes are made. What we may not look at, and what looks closer than a World, is left out."""
+    kube = plant.kube
+    try:
+        listed = kube.list_objects("ValidatingWebhookConfiguration")
+        spaces = kube.list_objects("Namespace") if listed else []
+    except (NotFound, Forbidden):
+        return ()
+    if not listed:
+        return ()
+    labels = {obj["metadata"]["name"]: obj["metadata"].get("labels") for obj in spaces}
+    known = {service.id for service in services}
+    backends: dict[tuple[str, str], ServiceId] = {}
+    for front in kube.list_objects("Service"):
+        wanted, namespace = front["spec"].get("selector"), front["metadata"]["namespace"]
+        for workload in workloads if wanted else ():
+            pods = workload["spec"]["template"]["metadata"].get("labels") or {}
+            mine = workload["metadata"]["namespace"] == namespace and selects({"matchLabels": wanted}, pods)
+            if mine and _id(workload) in known:
+                backends.setdefault((namespace, front["metadata"]["name"]), _id(workload))
+    namespaces = {service.namespace: labels.get(service.namespace) or {} for service in services}
+    return tuple(webhook for obj in listed for webhook in webhooks_of(obj, backends, namespaces)[0])
+
+
+def _config_maps(plant: Plant, services: Sequence[Service]) -> tuple[ConfigMap, ...]:
+    """Those that the twin's services read; Secrets, which nobody may look at, are taken to be there."""
+    if not any(service.reads for service in services):
+        return ()
+    found = plant.kube.list_objects("ConfigMap")
+    return read_by(services, [config_map_of(obj, obj["metadata"]["namespace"]) for obj in found])
 
 
 def _node_pools(plant: Plant) -> tuple[NodePool, ...]:

@@ -21,7 +21,7 @@ from chaos.catalogue import compile_fault, complete, fault_type
 from twin.fit.cone import cone_of
 from twin.fit.forks import in_forks
 from twin.fit.since import Amendment, amendments_since, deployed_at_s, deploys_since
-from twin.fleet.perturbation import Deploy, Perturbation, Timed
+from twin.fleet.perturbation import Configure, Deploy, Perturbation, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.plant import Metric, Plant
@@ -110,6 +110,8 @@ class Scene:
 
 def _same_roll_out(seen: Perturbation, supposed: Perturbation) -> bool:
     """Whether a roll-out that was seen brought what a fault says that one brought."""
+    if isinstance(seen, Configure) and isinstance(supposed, Configure):
+        return dataclasses.replace(seen, author=supposed.author) == supposed
     return (
         isinstance(seen, Deploy)
         and isinstance(supposed, Deploy)

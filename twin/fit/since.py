@@ -14,13 +14,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from twin.fleet.perturbation import Deploy, Timed
+from twin.fit.configured import new_values, values_read
+from twin.fleet.perturbation import Configure, Deploy, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.ports.plant import KubeApi, KubeObject, Metric, Plant
-from twin.spec.errors import BadInput, NotFound
+from twin.spec.errors import BadInput, Forbidden, NotFound
 from twin.spec.fields import FieldPath, container_path, get_field
 from twin.spec.fleet import QUOTA_RESOURCES, Fleet, Service
+from twin.spec.gitops import RESUMED, SUSPENDED, is_suspended
 from twin.spec.ids import ServiceId
 from twin.spec.importers.quotas import bounds_of
 from twin.spec.plan import ObjectRef, ref_of, workload_ref
@@ -62,6 +64,13 @@ def deploys_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Timed, ...
                     start_ns=round(max(when.get(service.id, since_s) - since_s, 0.0) * NS_PER_S),
                 )
             )
+    changed = new_values(twin, plant)
+    for service in twin.services if changed else ():
+        if when.get(service.id, since_s) > since_s:  # Else no pod of it has read them yet.
+            for one in values_read(service, changed):
+                if one.value is not None:
+                    what = Configure(service=service.id, config_map=one.ref.name, key=one.key, value=one.value)
+                    replay.append(Timed(what=what, start_ns=round((when[service.id] - since_s) * NS_PER_S)))
     return tuple(replay)
 
 
@@ -88,6 +97,8 @@ def amendments_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Amendme
         *_budgets(ours, plant, since_s),
         *_quotas(ours, plant, since_s),
         *_nodes(ours, plant, since_s),
+        *_configs(twin, plant, since_s),
+        *_sources(ours, plant, since_s),
     ]
     return tuple(sorted(found, key=lambda amendment: (amendment.at_s, amendment.ref)))
 
@@ -155,6 +166,33 @@ def _quotas(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
         }
         if fields:
             yield Amendment(since_s, ref, fields)
+
+
+def _configs(twin: Fleet, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    """Values that nobody has started with since: those are replayed, with the restart."""
+    when, changed = deployed_at_s(plant), new_values(twin, plant)
+    replayed = [
+        one
+        for service in twin.services
+        if changed and when.get(service.id, since_s) > since_s
+        for one in values_read(service, changed)
+        if one.value is not None
+    ]
+    for one in changed:
+        if one not in replayed:
+            yield Amendment(since_s, one.ref, {("data", one.key): one.value})
+
+
+def _sources(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
+    """Who was suspended, or resumed: it puts nothing back, or does again."""
+    for kind, (path, value) in SUSPENDED.items():
+        for mine in ours.list_objects(kind):
+            try:
+                suspended = is_suspended(plant.kube.get(ref_of(mine)))
+            except (NotFound, Forbidden):
+                continue
+            if suspended != is_suspended(mine):
+                yield Amendment(since_s, ref_of(mine), {path: value if suspended else RESUMED[kind]})
 
 
 def _nodes(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:

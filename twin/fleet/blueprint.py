@@ -19,6 +19,7 @@ from twin.fleet.traffic.network import Network, compile_network
 from twin.ports.plant import EdgeId, TracedEdge
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet, WorkloadKind
+from twin.spec.gitops import GitOps, sources_of
 from twin.spec.ids import NodeName, ServiceId
 from twin.spec.units import ns
 
@@ -52,6 +53,13 @@ class Blueprint:
     quotas_of: tuple[tuple[int, ...], ...]  # (S,) the namespace's quotas, by name
     quota_covers: NDArray[np.bool_]  # (Q, S) services of the namespace
     quota_index: dict[tuple[str, str], int]  # by (namespace, name)
+    namespaces: tuple[str, ...]  # (S,)
+    reads_config: NDArray[np.bool_]  # (S,) whether its containers take values from ConfigMaps or Secrets
+    config_index: dict[tuple[str, str], int]  # by (namespace, name)
+    secret_index: dict[tuple[str, str], int]
+    pod_webhooks: tuple[tuple[int, ...], ...]  # (S,) webhooks that are asked before a pod of it is made
+    gitops: tuple[GitOps, ...]  # declared, or named by services' owners
+    gitops_services: tuple[tuple[int, ...], ...]  # (G,) whom each keeps as its source says
     node_names: tuple[NodeName, ...]
     node_index: dict[NodeName, int]
     node_zone: I64  # (N,) index into zones
@@ -140,6 +148,7 @@ def lay_out(fleet: Fleet) -> Blueprint:
         raise BadInput("two nodes share a name", "node pools must have names of their own", "rename one of the pools")
     ready = [s.readiness for s in services]
     live = [s.liveness for s in services]
+    sources = sources_of(fleet.gitops, (s.owner for s in services))
     by_name = sorted(range(len(fleet.quotas)), key=lambda q: fleet.quotas[q].name)
     return Blueprint(
         fleet=fleet,
@@ -171,6 +180,18 @@ def lay_out(fleet: Fleet) -> Blueprint:
             [[s.namespace == one.namespace for s in services] for one in fleet.quotas], dtype=np.bool_
         ).reshape(-1, len(services)),
         quota_index={(one.namespace, one.name): q for q, one in enumerate(fleet.quotas)},
+        namespaces=tuple(s.namespace for s in services),
+        reads_config=np.array([bool(s.reads) for s in services]),
+        config_index={(one.namespace, one.name): c for c, one in enumerate(fleet.config_maps)},
+        gitops=sources,
+        gitops_services=tuple(
+            tuple(i for i, s in enumerate(services) if s.owner == source.owner) for source in sources
+        ),
+        pod_webhooks=tuple(
+            tuple(w for w, hook in enumerate(fleet.webhooks) if hook.is_asked("", "pods", "CREATE", s.namespace))
+            for s in services
+        ),
+        secret_index={(one.namespace, one.name): c for c, one in enumerate(fleet.secrets)},
         node_names=tuple(names),
         node_index={name: i for i, name in enumerate(names)},
         node_zone=np.array(zone, dtype=np.int64),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from twin.spec.ids import JourneyName, NodeName, ServiceId
 
-__all__ = ["Behave", "Deploy", "HoldSlots", "Load", "Perturbation", "SlowRoute", "StopNode", "Timed"]
+__all__ = ["Behave", "Configure", "Deploy", "HoldSlots", "Load", "Perturbation", "SlowRoute", "StopNode", "Timed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,17 @@ class Deploy:
     image: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     author: str = "deploy-bot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """A service's owners set a value of a ConfigMap that it reads, and let it start anew. It stays, as a Deploy."""
+
+    service: ServiceId
+    config_map: str
+    key: str
+    value: str
+    author: str = "config-bot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +86,7 @@ class SlowRoute:
     delay_s: float
 
 
-Perturbation = Behave | Deploy | Load | HoldSlots | StopNode | SlowRoute
+Perturbation = Behave | Configure | Deploy | Load | HoldSlots | StopNode | SlowRoute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

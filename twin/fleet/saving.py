@@ -24,23 +24,26 @@ from twin.fleet import perturbation as perturbations
 from twin.fleet.state import ActivePerturbation, HeldSession, State, Template
 from twin.fleet.telemetry.history import History, Scrape
 from twin.fleet.traffic.engine import Conditions, TrafficEngine
+from twin.spec import config as configs
 from twin.spec import fleet as fleets
+from twin.spec import gitops as sources
 from twin.spec import program as programs
 from twin.spec import signal as signals
+from twin.spec import webhooks
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Fleet
 
 __all__ = ["FORMAT_VERSION", "UNREADABLE", "no_world_in", "pack", "unpack"]
 
 MAGIC: Final = b"TWINWRLD"
-FORMAT_VERSION: Final = 5  # Raise it with the layout; a test knows what each version holds.
+FORMAT_VERSION: Final = 6  # Raise it with the layout; a test knows what each version holds.
 UNREADABLE: Final = "cannot read the world file"
 SIZE_MAX: Final = 2 * 2**30
 _DTYPE: Final = re.compile(r"[<>|][biuf][1248]")
 
 _RECORDS: Final[dict[str, type]] = {
     cls.__name__: cls
-    for module in (fleets, programs, signals, perturbations)
+    for module in (configs, fleets, programs, signals, sources, webhooks, perturbations)
     for cls in vars(module).values()
     if isinstance(cls, type) and (dataclasses.is_dataclass(cls) or issubclass(cls, Enum))
 } | {cls.__name__: cls for cls in (ActivePerturbation, HeldSession, Template)}

@@ -19,8 +19,10 @@ from twin.fleet.blueprint import Blueprint
 from twin.fleet.perturbation import Timed
 from twin.fleet.traffic.engine import F64, I64, Conditions
 from twin.fleet.traffic.network import initial_conditions
+from twin.spec.config import ConfigMap
 from twin.spec.fleet import QUOTA_RESOURCES, Quota, Resources
 from twin.spec.signal import Signal
+from twin.spec.units import ns
 
 __all__ = [
     "NEVER_NS",
@@ -48,11 +50,15 @@ class Phase(enum.IntEnum):
     RUNNING = 3
     BACKOFF = 4  # crashed, waits for its restart
     TERMINATING = 5
+    UNCONFIGURED = 6  # has its node, and no container: a ConfigMap, a Secret or a key that it reads is missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """One revision of a service's pods. `service` and `revision` number it; annotations hold restarts."""
+    """One revision of a service's pods. `service` and `revision` number it; annotations hold restarts.
+
+    `of` another: not a revision of its own, but what pods of that one run that found `settings` in ConfigMaps.
+    """
 
     service: int
     revision: int
@@ -61,6 +67,13 @@ class Template:
     resources: Resources
     annotations: tuple[tuple[str, str], ...] = ()
     cause: str = ""
+    of: int = -1
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def has(self, setting: tuple[str, str]) -> bool:
+        """Whether its containers find this value of this variable."""
+        name, value = setting
+        return {**dict(self.settings), **dict(self.env)}.get(name) == value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +129,7 @@ class State:
     # pods
     pod_service: I64  # (M,)
     pod_template: I64
+    pod_variant: I64  # the template whose behaviour it has: its own, or what it read with it; -1: not started yet
     pod_node: I64  # -1: none
     pod_phase: I64
     pod_ready: Bool
@@ -134,6 +148,16 @@ class State:
     # quotas: (Q, R), R as QUOTA_RESOURCES
     quota_hard: I64  # pods, millicores, bytes; UNBOUNDED
     quota_version: I64  # (Q,)
+
+    # ConfigMaps: (C,), as the fleet lists them
+    config_maps: list[ConfigMap]
+    config_version: I64
+
+    # who keeps workloads as their source says: (G,)
+    gitops_suspended: Bool
+    gitops_version: I64
+    gitops_due_ns: I64  # when it looks again; NEVER_NS while suspended
+    source_template: I64  # (S,) the template that a service's source says
 
     # nodes
     node_dark_ns: I64  # (N,) since when it answers nobody; NEVER_NS: it does
@@ -234,6 +258,7 @@ class State:
 _POD_BLANKS: Final[dict[str, int | bool]] = {
     "pod_service": -1,
     "pod_template": -1,
+    "pod_variant": -1,
     "pod_node": -1,
     "pod_phase": int(Phase.FREE),
     "pod_ready": False,
@@ -308,6 +333,14 @@ def first_state(blueprint: Blueprint, *, seed: int, replication: int) -> State:
         pools_due_ns=NEVER_NS,
         quota_hard=np.array([_hard(quota) for quota in quotas], dtype=np.int64).reshape(-1, len(QUOTA_RESOURCES)),
         quota_version=whole(len(quotas), 1),
+        config_maps=list(blueprint.fleet.config_maps),
+        config_version=whole(len(blueprint.fleet.config_maps), 1),
+        gitops_suspended=np.array([source.suspended for source in blueprint.gitops], dtype=np.bool_),
+        gitops_version=whole(len(blueprint.gitops), 1),
+        gitops_due_ns=np.array(
+            [NEVER_NS if source.suspended else ns(source.interval_s) for source in blueprint.gitops], dtype=np.int64
+        ),
+        source_template=np.arange(s, dtype=np.int64),
         node_dark_ns=whole(n, NEVER_NS),
         node_ready=flags(n, True),
         node_evicted=flags(n),

@@ -13,11 +13,13 @@ import numpy as np
 import simpy
 
 from twin.fleet.blueprint import Blueprint, lay_out
-from twin.fleet.perturbation import Timed
+from twin.fleet.configs import begin_all
+from twin.fleet.perturbation import Configure, Timed
 from twin.fleet.saving import no_world_in, pack, unpack
 from twin.fleet.state import NEVER_NS, ActivePerturbation, Phase, State, first_state
 from twin.fleet.systems.autoscaler import AutoscalerSystem
 from twin.fleet.systems.base import System
+from twin.fleet.systems.gitops import GitOpsSystem
 from twin.fleet.systems.kubelet import KubeletSystem
 from twin.fleet.systems.nodes import NodeSystem
 from twin.fleet.systems.perturbations import PerturbationSystem
@@ -55,6 +57,7 @@ class World:
         state = first_state(blueprint, seed=seed, replication=replication)
         RolloutSystem(blueprint).step(state, 0)
         SchedulerSystem(blueprint).step(state, 0)
+        begin_all(blueprint, state)
         placed = state.pod_phase == Phase.STARTING
         state.pod_phase[placed] = Phase.RUNNING
         state.pod_ready[placed] = True
@@ -92,6 +95,7 @@ class World:
         return [
             PerturbationSystem(blueprint),
             NodeSystem(blueprint),
+            GitOpsSystem(blueprint),
             AutoscalerSystem(blueprint),
             RolloutSystem(blueprint),
             SchedulerSystem(blueprint),
@@ -226,6 +230,11 @@ def _check(blueprint: Blueprint, timed: Timed) -> None:
             raise BadInput(
                 f"cannot inject {type(what).__name__}", f'there is no service "{service}"', "name one of the fleet's"
             )
+    if isinstance(what, Configure):
+        place = (blueprint.namespaces[blueprint.service_index[what.service]], what.config_map)
+        if place not in blueprint.config_index:
+            why = f'there is no ConfigMap "{what.config_map}"'
+            raise BadInput("cannot inject Configure", why, "name one of the fleet's")
     node = getattr(what, "node", None)
     if node is not None and node not in blueprint.node_index:
         raise BadInput(f"cannot inject {type(what).__name__}", f'there is no node "{node}"', "name one of the fleet's")

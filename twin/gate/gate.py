@@ -22,6 +22,7 @@ from twin.change.base import base_of
 from twin.change.compile import compile_change
 from twin.change.owners import refuse_reverted
 from twin.change.questions import policy_questions
+from twin.change.webhooks import refuse_unanswered
 from twin.fit.reproduce import Reproduction, Scene, reproduce, set_scene
 from twin.fleet.world import World
 from twin.gate.admission import try_admission
@@ -179,6 +180,7 @@ class Gate:
             plan = compile_change(candidate.change, self._production.kube, at_s=self._production.clock.now_s())
             candidate.plan = plan
             refuse_reverted(self._production.kube, plan)
+            refuse_unanswered(self._production.kube, plan)
             back = "it cannot be undone" if plan.reversibility is Reversibility.IRREVERSIBLE else plan.reversibility
             result = StageResult(
                 stage=StageName.FORM, verdict=StageVerdict.PASS,

@@ -36,6 +36,7 @@ __all__ = ["LET_DOWN", "VALID_S", "approvals_needed", "receipt_issuer"]
 VALID_S: Final = 900
 REPLICATIONS_MIN: Final = 16
 LET_DOWN: Final = "let_down_rps"
+_APPROVED: Final = frozenset({"suspend_gitops"})  # The owners have to know of it, and to end it.
 _ENVELOPE_STEP: Final = 6  # every sixth bin: half a minute
 _SLACK_SHARE: Final = 0.5  # The envelope is drawn wide: it is to catch another incident, not noise.
 _SLACK_RPS: Final = 2.0
@@ -111,10 +112,11 @@ def _require_rehearsal(verdict: Verdict) -> None:
 
 
 def approvals_needed(change: Change, reversibility: Reversibility) -> int:
-    """Two for high risk, one for what cannot be undone, none otherwise."""
+    """Two for high risk, one for what cannot be undone or leaves a workload to nobody's source, none otherwise."""
     if change.risk is Risk.HIGH:
         return 2
-    return 1 if reversibility is Reversibility.IRREVERSIBLE else 0
+    asked = any(action.kind in _APPROVED for action in change.actions)
+    return 1 if asked or reversibility is Reversibility.IRREVERSIBLE else 0
 
 
 def _envelope(prediction: Prediction, seen_rps: float) -> tuple[EnvelopeCurve, ...]:

@@ -1,7 +1,8 @@
 """Rivals of the proposer's hypotheses: what else could look like this. Nobody judges in his own cause.
 
 For the services that suffer most, and those that they call: slow, failing; for their users: more traffic;
-for machines that went dark, sessions that hold something and builds and settings that were rolled out: these.
+for machines that went dark, sessions that hold something, and builds, settings and values of ConfigMaps that were
+rolled out: these.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Final
 
+from twin.fit.configured import new_values, values_read
 from twin.fit.reproduce import LOOK_BACK_S
 from twin.fit.since import deployed_at_s, template_change
 from twin.ports.plant import Plant
@@ -63,8 +65,14 @@ def _rolled_out(incident: Incident, twin: Fleet, plant: Plant) -> list[Fault]:
         if service in near & set(known) and at_s >= since_s
     }
     signals = [signal for _, signal in plant.telemetry.signals(after=0)]
-    found = []
+    found: list[Fault] = []
+    configured = new_values(twin, plant) if when else []
     for service in sorted(when, key=lambda one: (-when[one], one))[:ROLL_OUTS_MAX]:
+        for one in list(values_read(known[service], configured))[:SETTINGS_MAX]:
+            if one.value is not None:
+                found.append(
+                    _fault("bad_config", service, config=one.ref.name, key=one.key, value=one.value, ratio=0.3)
+                )
         change = template_change(known[service], plant)
         if change is None:
             continue

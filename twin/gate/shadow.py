@@ -6,7 +6,7 @@ everything back leaves the objects as they were. A real shadow cluster shows mor
 
 from __future__ import annotations
 
-from twin.change.apply import Undo, undo_step
+from twin.change.apply import Undo, undo_order, undo_step
 from twin.change.base import base_of
 from twin.change.moves import Watch, make_move, moves_of
 from twin.fleet.plant import plant_of
@@ -36,7 +36,7 @@ def rehearse_mechanics(situation: World, plan: Plan) -> StageResult:
         return _result(StageVerdict.FAIL, f"applying it fails: {error}")
     reversible = [undo for undo in undos if undo.possible]
     try:
-        for undo in reversed(reversible):
+        for undo in undo_order(reversible):
             left = undo_step(plant, undo)
             if left:
                 return _result(StageVerdict.FAIL, f"rollback cannot restore {path_text(left[0])}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chaos.live import strike
-from twin.change.apply import Undo, undo_step
+from twin.change.apply import Undo, undo_order, undo_step
 from twin.change.base import base_of
 from twin.change.moves import (
     Apply,
@@ -134,7 +134,7 @@ def _run(shadow: Shadow, plan: Plan, trial: Trial, note: Callable[[str], None]) 
         return StageVerdict.FAIL, f"it cannot be applied: {error}"
     reversible = [undo for undo in undos if undo.possible]
     try:
-        for undo in reversed(reversible):
+        for undo in undo_order(reversible):
             left = undo_step(plant, undo, manager="twin-shadow")
             if left:
                 return StageVerdict.FAIL, f"rollback cannot restore {path_text(left[0])}"

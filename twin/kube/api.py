@@ -60,6 +60,7 @@ class _Resource:
 
 
 _RESOURCES: Final[Mapping[str, _Resource]] = {
+    "Application": _Resource("argoproj.io/v1alpha1", "applications"),
     "ClusterRole": _Resource("rbac.authorization.k8s.io/v1", "clusterroles", namespaced=False),
     "ClusterRoleBinding": _Resource("rbac.authorization.k8s.io/v1", "clusterrolebindings", namespaced=False),
     "ConfigMap": _Resource("v1", "configmaps"),
@@ -70,6 +71,7 @@ _RESOURCES: Final[Mapping[str, _Resource]] = {
     "Event": _Resource("v1", "events"),
     "HTTPRoute": _Resource("gateway.networking.k8s.io/v1", "httproutes"),
     "HorizontalPodAutoscaler": _Resource("autoscaling/v2", "horizontalpodautoscalers"),
+    "Kustomization": _Resource("kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
     "Lease": _Resource("coordination.k8s.io/v1", "leases"),
     "LimitRange": _Resource("v1", "limitranges"),
     "MutatingWebhookConfiguration": _Resource(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from policies import Policy
-from twin.change.apply import Undo, ends_its_target, undo_from_json, undo_step, undo_to_json
+from twin.change.apply import Undo, ends_its_target, undo_from_json, undo_order, undo_step, undo_to_json
 from twin.change.evictions import evictions_due
 from twin.change.facts import terminations_a_minute, terminations_by_move
 from twin.change.moves import Apply, Evict, Hold, Move, Resume, Watch, lift_hold, make_move, moves_of
@@ -406,7 +406,7 @@ class PromotionService:
         return self._finish(promotion_id, status, f"{reason}{told}", None, taken)
 
     def _take_back(self, promotion_id: str) -> _TakenBack:
-        """Undo what the target marks as made, last first. Holds are lifted as well. A second time does nothing.
+        """Undo what the target marks as made, in `undo_order`. Holds are lifted as well. A second time does nothing.
 
         Each is tried, whatever became of the others: one object that cannot be written must not keep the rest.
 
@@ -422,7 +422,8 @@ class PromotionService:
             for entry in self.journal.entries(promotion_id)
             if entry.kind is Kind.INTENT and entry.data["move"] <= made
         ]
-        stuck = {self._undo_one(undo_from_json(data["undo"]), taken) for data in reversed(intents) if "undo" in data}
+        undos = undo_order(undo_from_json(data["undo"]) for data in intents if "undo" in data)
+        stuck = {self._undo_one(undo, taken) for undo in undos}
         for ref in {ObjectRef(**data["ref"]): None for data in intents if data["what"] == Hold.__name__}:
             if ref not in stuck:  # Else what is bad would be rolled out after all.
                 self._tried(str(ref), taken, functools.partial(lift_hold, self.plant, ref))
@@ -609,9 +610,9 @@ class _Stopped(TwinError):
 
 
 def _action_of(plan: Plan, number: int) -> Action:
-    """The action that a move belongs to: that of the last step applied by then. Every action is one step."""
+    """The action that a move belongs to: that of the last step applied by then."""
     step = max((m.step for m in moves_of(plan)[: number + 1] if isinstance(m, Apply)), default=0)
-    return plan.change.actions[min(step, len(plan.change.actions) - 1)]
+    return plan.change.actions[plan.steps[step].action]
 
 
 def _held(move: Move) -> dict[str, Any]:

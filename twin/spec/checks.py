@@ -41,6 +41,10 @@ def flaws_of(fleet: Fleet) -> Iterator[Flaw]:
         *_objects_twice(fleet.services, "autoscaling"),
         *_objects_twice(fleet.services, "disruption"),
         *_twice("quotas", (f"{quota.namespace}/{quota.name}" for quota in fleet.quotas), "name"),
+        *_twice("config_maps", (f"{one.namespace}/{one.name}" for one in fleet.config_maps), "name"),
+        *_twice("gitops", (source.owner for source in fleet.gitops), "name"),
+        *_twice("webhooks", (f"{one.configuration}/{one.name}" for one in fleet.webhooks), "name"),
+        *_twice("secrets", (f"{one.namespace}/{one.name}" for one in fleet.secrets), "name"),
     ]
     if twice:  # The rest would be consequences: calls to the one that went under another's name.
         yield from twice
@@ -54,6 +58,11 @@ def flaws_of(fleet: Fleet) -> Iterator[Flaw]:
         if pool.nodes and len(pool.nodes) != pool.count:
             text = f"{len(pool.nodes)} names for {pool.count} nodes"
             yield Flaw(("node_pools", index, "nodes"), text, "name each of them, or none")
+    known_services = {service.id for service in fleet.services}
+    for index, webhook in enumerate(fleet.webhooks):
+        if webhook.service and webhook.service not in known_services:
+            text = f'there is no service "{webhook.service}"'
+            yield Flaw(("webhooks", index, "service"), text, "name one of the fleet's, or none for somebody outside")
     yield from _endless_calls(fleet)
     if fleet.beliefs:
         known = {path for path, _ in parameters_of(fleet)}

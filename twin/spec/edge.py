@@ -88,6 +88,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Figure = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=_RATE_MAX_RPS, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
+ConfigKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]{1,253}$")]
 
 
 class FileModel(BaseModel):

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from twin.spec.config import ConfigMap, ConfigRead, Secret
 from twin.spec.edge import (
     STEP_KINDS,
     Bytes,
+    ConfigKey,
     Cores,
     Count,
     Duration,
@@ -38,8 +40,10 @@ from twin.spec.fleet import (
     Source,
     WorkloadKind,
 )
+from twin.spec.gitops import SYNC_S, GitOps, GitOpsKind
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work
+from twin.spec.webhooks import Webhook, WebhookRule
 
 __all__ = ["AnyStep", "FleetFile", "JourneyFile", "NodePoolFile", "StationFile", "steps_of"]
 
@@ -200,6 +204,30 @@ class _DisruptionFile(FileModel):
         return Disruption(min_available=self.min_available, name=self.name)
 
 
+class _ReadFile(FileModel):
+    """One of both: a ConfigMap's name or a Secret's."""
+
+    config_map: Name | None = None
+    secret: Name | None = None
+    key: ConfigKey | None = None
+    name: str = ""
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def _is_of_one(self) -> _ReadFile:
+        if (self.config_map is None) == (self.secret is None):
+            raise ValueError("name a config_map or a secret, and not both")
+        if self.key is not None and not self.name:
+            raise ValueError("a key becomes a variable: give its name")
+        return self
+
+    def to_read(self) -> ConfigRead:
+        source = self.config_map or self.secret or ""
+        return ConfigRead(
+            source=source, secret=self.secret is not None, key=self.key or "", name=self.name, optional=self.optional
+        )
+
+
 class _ServiceFile(FileModel):
     id: Name
     kind: Literal["Deployment", "StatefulSet", "DaemonSet"] = "Deployment"
@@ -210,6 +238,7 @@ class _ServiceFile(FileModel):
     labels: dict[str, str] = Field(default={})
     env: dict[str, str] = Field(default={})
     config_maps: list[str] = Field(default=[])
+    reads: list[_ReadFile] = Field(default=[])
     resources: _ResourcesFile = _ResourcesFile()
     memory_base: Bytes = 64 * 2**20
     start: Duration = 5.0
@@ -232,6 +261,7 @@ class _ServiceFile(FileModel):
             env=MappingProxyType(self.env),
             labels=MappingProxyType(self.labels),
             config_maps=tuple(self.config_maps),
+            reads=tuple(read.to_read() for read in self.reads),
             resources=self.resources.to_resources(),
             memory_base_bytes=self.memory_base,
             start_s=self.start,
@@ -305,6 +335,70 @@ class QuotaFile(FileModel):
         )
 
 
+class ConfigMapFile(FileModel):
+    name: Name
+    namespace: Name
+    data: dict[ConfigKey, str] = Field(default={})
+    immutable: bool = False
+
+    def to_config_map(self) -> ConfigMap:
+        return ConfigMap(
+            name=self.name, namespace=self.namespace, data=MappingProxyType(dict(self.data)), immutable=self.immutable
+        )
+
+
+class SecretFile(FileModel):
+    """Names and keys only: a fleet file has no place for a secret value."""
+
+    name: Name
+    namespace: Name
+    keys: list[ConfigKey] = Field(default=[])
+
+    def to_secret(self) -> Secret:
+        return Secret(name=self.name, namespace=self.namespace, keys=tuple(self.keys))
+
+
+class GitOpsFile(FileModel):
+    kind: Literal["flux", "argocd"]
+    name: Name
+    namespace: Name
+    interval: PositiveDuration = SYNC_S
+    suspended: bool = False
+
+    def to_gitops(self) -> GitOps:
+        return GitOps(
+            kind=GitOpsKind(self.kind), name=self.name, namespace=self.namespace, interval_s=self.interval,
+            suspended=self.suspended,
+        )  # fmt: skip
+
+
+class _WebhookRuleFile(FileModel):
+    groups: list[str]
+    resources: Annotated[list[Name], Field(min_length=1)]
+    operations: list[Name] = Field(default=["*"])
+
+    def to_rule(self) -> WebhookRule:
+        return WebhookRule(
+            groups=tuple(self.groups), resources=tuple(self.resources), operations=tuple(self.operations)
+        )
+
+
+class WebhookFile(FileModel):
+    configuration: Name
+    name: Name
+    service: Name | None = None
+    failure_policy: Literal["Fail", "Ignore"] = "Fail"
+    namespaces: list[Name] | None = None
+    rules: Annotated[list[_WebhookRuleFile], Field(min_length=1)]
+
+    def to_webhook(self) -> Webhook:
+        return Webhook(
+            configuration=self.configuration, name=self.name, service=ServiceId(self.service or ""),
+            fails_closed=self.failure_policy == "Fail", rules=tuple(rule.to_rule() for rule in self.rules),
+            namespaces=None if self.namespaces is None else tuple(self.namespaces),
+        )  # fmt: skip
+
+
 class _BeliefFile(FileModel):
     source: Literal["measured", "declared", "prior"]
     spread: Figure = 0.0
@@ -322,6 +416,10 @@ class FleetFile(FileModel):
     epoch_s: Annotated[int, Field(ge=0, le=2**33)] = _EPOCH_S
     node_pools: list[NodePoolFile] = Field(default=[])
     quotas: list[QuotaFile] = Field(default=[])
+    config_maps: list[ConfigMapFile] = Field(default=[])
+    secrets: list[SecretFile] = Field(default=[])
+    gitops: list[GitOpsFile] = Field(default=[])
+    webhooks: list[WebhookFile] = Field(default=[])
     journeys: list[JourneyFile] = Field(default=[])
     services: list[_ServiceFile]
     beliefs: dict[str, _BeliefFile] = Field(default={})
@@ -336,6 +434,10 @@ class FleetFile(FileModel):
             journeys=tuple(journey.to_journey() for journey in self.journeys),
             node_pools=tuple(pool.to_pool() for pool in self.node_pools),
             quotas=tuple(quota.to_quota() for quota in self.quotas),
+            config_maps=tuple(one.to_config_map() for one in self.config_maps),
+            secrets=tuple(one.to_secret() for one in self.secrets),
+            gitops=tuple(one.to_gitops() for one in self.gitops),
+            webhooks=tuple(one.to_webhook() for one in self.webhooks),
             epoch_s=self.epoch_s,
             beliefs=MappingProxyType(beliefs),
         )

@@ -25,6 +25,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from twin.spec.checks import Flaw, flaws_of
+from twin.spec.config import ConfigMap, ConfigRead
 from twin.spec.edge import (
     context_of,
     first_problem,
@@ -44,9 +45,11 @@ from twin.spec.fleet import (
     Resources,
     Service,
 )
+from twin.spec.gitops import SYNC_S, GitOps
 from twin.spec.ids import ServiceId
 from twin.spec.program import Cached, Call, Hold, Publish, Retry, Scope, Station, Step, Work
 from twin.spec.units import bytes_text, cores_text, exact_duration_text
+from twin.spec.webhooks import Webhook
 from twin.spec.yaml_reader import Document, Problem, read_file_text, single_document
 from twin.spec.yaml_writer import Flow, yaml_text
 
@@ -126,6 +129,14 @@ def _fleet_data(fleet: Fleet) -> dict[str, Any]:
         data["node_pools"] = [_pool_data(pool) for pool in fleet.node_pools]
     if fleet.quotas:
         data["quotas"] = [_quota_data(quota) for quota in fleet.quotas]
+    if fleet.config_maps:
+        data["config_maps"] = [_config_map_data(one) for one in fleet.config_maps]
+    if fleet.secrets:
+        data["secrets"] = [Flow(name=s.name, namespace=s.namespace, keys=list(s.keys)) for s in fleet.secrets]
+    if fleet.gitops:
+        data["gitops"] = [_gitops_data(source) for source in fleet.gitops]
+    if fleet.webhooks:
+        data["webhooks"] = [_webhook_data(webhook) for webhook in fleet.webhooks]
     if fleet.journeys:
         data["journeys"] = [_journey_data(journey) for journey in fleet.journeys]
     data["services"] = [_service_data(service) for service in fleet.services]
@@ -164,6 +175,44 @@ def _quota_data(quota: Quota) -> dict[str, Any]:
     return data
 
 
+def _config_map_data(one: ConfigMap) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": one.name, "namespace": one.namespace}
+    if one.data:
+        data["data"] = {key: one.data[key] for key in sorted(one.data)}
+    _put(data, "immutable", one.immutable, False)
+    return data
+
+
+def _gitops_data(source: GitOps) -> dict[str, Any]:
+    data = Flow(kind=source.kind.value, name=source.name, namespace=source.namespace)
+    if source.interval_s != SYNC_S:
+        data["interval"] = _time(source.interval_s)
+    _put(data, "suspended", source.suspended, False)
+    return data
+
+
+def _webhook_data(webhook: Webhook) -> dict[str, Any]:
+    data: dict[str, Any] = {"configuration": webhook.configuration, "name": webhook.name}
+    _put(data, "service", webhook.service, "")
+    _put(data, "failure_policy", "Fail" if webhook.fails_closed else "Ignore", "Fail")
+    if webhook.namespaces is not None:
+        data["namespaces"] = list(webhook.namespaces)
+    data["rules"] = [
+        Flow(groups=list(rule.groups), resources=list(rule.resources), operations=list(rule.operations))
+        for rule in webhook.rules
+    ]
+    return data
+
+
+def _read_data(read: ConfigRead) -> dict[str, Any]:
+    data = Flow()
+    data["secret" if read.secret else "config_map"] = read.source
+    _put(data, "key", read.key, "")
+    _put(data, "name", read.name, "")
+    _put(data, "optional", read.optional, False)
+    return data
+
+
 def _journey_data(journey: Journey) -> dict[str, Any]:
     data: dict[str, Any] = {"name": journey.name, "target": journey.target, "rate_rps": _plain_number(journey.rate_rps)}
     if journey.timeout_s != 10.0:
@@ -190,6 +239,8 @@ def _service_data(service: Service) -> dict[str, Any]:
         data["env"] = {key: service.env[key] for key in sorted(service.env)}
     if service.config_maps:
         data["config_maps"] = list(service.config_maps)
+    if service.reads:
+        data["reads"] = [_read_data(read) for read in service.reads]
     if service.resources != default.resources:
         data["resources"] = _resources_data(service.resources)
     if service.memory_base_bytes != default.memory_base_bytes:

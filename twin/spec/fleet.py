@@ -12,8 +12,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from twin.spec.config import ConfigMap, ConfigRead, Secret
+from twin.spec.gitops import GitOps
 from twin.spec.ids import JourneyName, NodeName, OpId, ServiceId
 from twin.spec.program import Operation, Retry, Station
+from twin.spec.webhooks import Webhook
 
 __all__ = [
     "QUOTA_RESOURCES",
@@ -107,8 +110,9 @@ class Service:
     """One workload, its Service object, and what it does for each request.
 
     `start_s`: from container start to ready at the earliest. `memory_base_bytes`: resident when idle.
-    `env` is the pod template's environment with ConfigMap references already resolved; `config_maps`
-    names those that it reads. `stateful`: a lost pod loses something that its controller cannot replace.
+    `env` is what the pod template's environment says itself; `reads` is what it takes from ConfigMaps and Secrets,
+    which `env` overrides. `config_maps` names all that it uses, as files too. `stateful`: a lost pod loses something
+    that its controller cannot replace.
     """
 
     id: ServiceId
@@ -120,6 +124,7 @@ class Service:
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     config_maps: tuple[str, ...] = ()
+    reads: tuple[ConfigRead, ...] = ()
     resources: Resources = Resources()
     memory_base_bytes: int = 64 * 2**20
     start_s: float = 5.0
@@ -214,6 +219,10 @@ class Fleet:
     journeys: tuple[Journey, ...] = ()
     node_pools: tuple[NodePool, ...] = ()
     quotas: tuple[Quota, ...] = ()
+    config_maps: tuple[ConfigMap, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    gitops: tuple[GitOps, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     epoch_s: int = 1_780_000_000
     beliefs: Mapping[str, Belief] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -13,12 +13,13 @@ can happen below it, by dropping calls that somebody else makes too. So no reque
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import accumulate
 from typing import Final
 
+from twin.spec.config import ConfigMap, Secret
 from twin.spec.draws import Draws
 from twin.spec.errors import BadInput
 from twin.spec.fleet import (
@@ -155,6 +156,14 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         ("journey", [j.name for j in a.journeys], [j.name for j in b.journeys]),
         ("node pool", [p.name for p in a.node_pools], [p.name for p in b.node_pools]),
         ("quota", [f"{q.namespace}/{q.name}" for q in a.quotas], [f"{q.namespace}/{q.name}" for q in b.quotas]),
+        ("ConfigMap", _names(a.config_maps), _names(b.config_maps)),
+        ("source", [s.owner for s in a.gitops], [s.owner for s in b.gitops]),
+        (
+            "webhook",
+            [f"{w.configuration}/{w.name}" for w in a.webhooks],
+            [f"{w.configuration}/{w.name}" for w in b.webhooks],
+        ),
+        ("Secret", _names(a.secrets), _names(b.secrets)),
     ):
         common = sorted(set(ours) & set(theirs))
         if common:
@@ -174,6 +183,10 @@ def combine(a: Fleet, b: Fleet, *, name: str | None = None, redirect: Mapping[Op
         journeys=a.journeys + b.journeys,
         node_pools=a.node_pools + b.node_pools,
         quotas=a.quotas + b.quotas,
+        config_maps=a.config_maps + b.config_maps,
+        secrets=a.secrets + b.secrets,
+        gitops=a.gitops + b.gitops,
+        webhooks=a.webhooks + b.webhooks,
         epoch_s=a.epoch_s,
         beliefs={**b.beliefs, **a.beliefs},
     )
@@ -660,3 +673,7 @@ def _redirected_steps(steps: tuple[Step, ...], ways: Mapping[OpId, OpId]) -> tup
             case Work():
                 found.append(step)
     return tuple(found)
+
+
+def _names(objects: Sequence[ConfigMap | Secret]) -> list[str]:
+    return [f"{one.namespace}/{one.name}" for one in objects]

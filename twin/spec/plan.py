@@ -49,7 +49,7 @@ class PatchStep:
 
     `rolls_out`: the write starts a roll-out whose first pods can be watched as a canary.
     `evicts_at_once`: the object is a node whose pods are evicted after the write, so many before users are watched;
-    0: none are.
+    0: none are. `action`: which of the change's actions it belongs to; one may take several steps.
     """
 
     ref: ObjectRef
@@ -57,6 +57,7 @@ class PatchStep:
     terminates_pods: int = 0
     rolls_out: bool = False
     evicts_at_once: int = 0
+    action: int = 0
     summary: str = ""
 
 
@@ -66,6 +67,7 @@ class OpsStep:
 
     operation: str
     arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    action: int = 0
     summary: str = ""
 
 
@@ -115,13 +117,17 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
 
 def _step_to_json(step: PlanStep) -> dict[str, Any]:
     if isinstance(step, OpsStep):
-        return {"operation": step.operation, "arguments": plain(step.arguments), "summary": step.summary}
+        return {
+            "operation": step.operation, "arguments": plain(step.arguments), "action": step.action,
+            "summary": step.summary,
+        }  # fmt: skip
     return {
         "ref": plain(step.ref),
         "fields": [[list(path), step.fields[path]] for path in sorted(step.fields)],
         "terminates_pods": step.terminates_pods,
         "rolls_out": step.rolls_out,
         "evicts_at_once": step.evicts_at_once,
+        "action": step.action,
         "summary": step.summary,
     }
 
@@ -129,14 +135,16 @@ def _step_to_json(step: PlanStep) -> dict[str, Any]:
 def _step_from_json(data: Mapping[str, Any]) -> PlanStep:
     if "operation" in data:
         return OpsStep(
-            operation=data["operation"], arguments=MappingProxyType(dict(data["arguments"])), summary=data["summary"]
-        )
+            operation=data["operation"], arguments=MappingProxyType(dict(data["arguments"])), action=data["action"],
+            summary=data["summary"],
+        )  # fmt: skip
     return PatchStep(
         ref=ObjectRef(**data["ref"]),
         fields=MappingProxyType({tuple(path): value for path, value in data["fields"]}),
         terminates_pods=data["terminates_pods"],
         rolls_out=data["rolls_out"],
         evicts_at_once=data["evicts_at_once"],
+        action=data["action"],
         summary=data["summary"],
     )
 

@@ -43,6 +43,28 @@ def test_nothing_changed_means_no_amendment(observed: tuple[World, Fleet]) -> No
     assert amendments_since(twin, plant_of(world), float(twin.epoch_s)) == ()
 
 
+def test_a_config_map_is_played_as_it_is_now_and_read_when_its_readers_started(observed: tuple[World, Fleet]) -> None:
+    world, twin = observed
+    assert (twin.service(ServiceId("shop/cart")).reads, twin.config_maps) == (
+        world.fleet.services[1].reads, (world.fleet.config_maps[0],),
+    )  # fmt: skip
+    kube = plant_of(world, writes=True).kube
+    settings = ObjectRef(kind="ConfigMap", name="settings", namespace="shop")
+    world.run_for(60 * NS_PER_S)
+    kube.patch(settings, {("data", "POOL"): "1"})
+    for amendment in amendments_since(twin, plant_of(world), float(twin.epoch_s)):
+        assert (amendment.ref, amendment.fields) == (settings, {("data", "POOL"): "1"}), "nobody has started with it"
+    kube.patch(CART, {("spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt"): "now"})
+    world.run_for(60 * NS_PER_S)
+    assert amendments_since(twin, plant_of(world), float(twin.epoch_s)) == ()
+    symptom = Symptom(service=ServiceId("shop/cart"), kind=SymptomKind.ERRORS, value=0.5, usual=0.0)
+    incident = Incident(id="1", title="t", onset_s=plant_of(world).clock.now_s() - 30.0, symptoms=(symptom,))
+    played = set_scene(twin, plant_of(world), incident).play(None)
+    state, cart = played.state, played.blueprint.service_index[ServiceId("shop/cart")]
+    found = {state.templates[variant].settings for variant in state.pod_variant[state.pods_of(cart)]}
+    assert found == {(("LEVEL", "info"), ("POOL", "1"))}
+
+
 def test_budgets_and_quotas_are_played_as_they_are_now(observed: tuple[World, Fleet]) -> None:
     world, twin = observed
     budget = ObjectRef(kind="PodDisruptionBudget", name="cart", namespace="shop")
@@ -78,6 +100,20 @@ def test_a_build_that_was_rolled_out_long_before_the_onset_is_played_too(observe
     played = plant_of(scene.play(None)).kube.get(CART)
     assert played["spec"]["template"]["spec"]["containers"][0]["image"] == "cart:v9"
     assert played["spec"]["paused"] is True
+
+
+def test_a_bad_value_that_was_seen_rolled_over_is_not_rolled_over_again(observed: tuple[World, Fleet]) -> None:
+    world, twin = observed
+    fault = parse_fault("bad_config(shop/cart, config=settings, key=LEVEL, value=loud, ratio=0.5)")
+    world.inject(compile_fault(fault, world.fleet, start_ns=world.now_ns))
+    rolled_out_s = plant_of(world).clock.now_s()
+    world.run_for(150 * NS_PER_S)
+    plant = plant_of(world, name="prod")
+    symptom = Symptom(service=ServiceId("shop/cart"), kind=SymptomKind.ERRORS, value=0.5, usual=0.0)
+    incident = Incident(id="1", title="t", onset_s=plant.clock.now_s() - 20.0, symptoms=(symptom,))
+    played = set_scene(twin, plant, incident).play(fault)
+    told = [s for _, s in plant_of(played).telemetry.signals(after=0) if s.kind is SignalKind.DEPLOY]
+    assert [round(signal.at_s - rolled_out_s) for signal in told] == [0]
 
 
 @pytest.mark.parametrize("late_s", [150.0, 500.0])

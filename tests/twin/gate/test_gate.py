@@ -16,6 +16,7 @@ from policies import Decision, Policy, load
 from tests.small_shop import small_shop
 from tests.twin.gate.world_shadow import WorldShadow
 from twin.change.compile import compile_change
+from twin.fit.observe import observe
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
 from twin.gate.gate import Evidence, Gate, Settings, _Candidate, _Role, _settle
@@ -70,6 +71,23 @@ def _judge(plant: Plant, world: World, policy: Any = None) -> Judged:
     gate = Gate(small_shop(), plant, policy or _policy(), settings=Settings(replications=8), issue=_issue)
     (judged,) = gate.verify(_request(world)).judged
     return judged
+
+
+def test_a_bad_value_of_a_config_map_is_reproduced_and_setting_the_old_one_with_a_restart_cures_it() -> None:
+    world = World.build(small_shop(), seed=3)
+    world.run(ns(CALM_S))
+    twin = observe(plant_of(world))
+    fault = parse_fault("bad_config(shop/cart, config=settings, key=LEVEL, value=loud, ratio=0.5)")
+    world.inject(compile_fault(fault, world.fleet, start_ns=ns(CALM_S)))
+    world.run(ns(CALM_S + 120.0))
+    set_config = Action(kind="set_config", target="shop/settings", parameters={"key": "LEVEL", "value": "info"})
+    cure = Change(actions=(set_config,), reason="LEVEL is wrong", requester="agent")
+    half = replace(cure, actions=(replace(set_config, parameters={**set_config.parameters, "restart": "no"}),))
+    gate = Gate(twin, plant_of(world), _policy(), settings=Settings(replications=8), issue=_issue)
+    request = replace(_request(world, cure, half), hypotheses=(fault,))
+    cured, left = (judged.verdict for judged in gate.verify(request).judged)
+    assert cured.outcome is Outcome.EFFECTIVE, cured.reason
+    assert left.outcome is not Outcome.EFFECTIVE, "no pod has read it"
 
 
 @dataclass(frozen=True)

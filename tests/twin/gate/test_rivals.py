@@ -42,6 +42,7 @@ def rivals(twin: Fleet, plant: WorldPlant, *stated: str) -> list[Fault]:
     [
         ("bad_rollout(shop/cart, image=cart:v9, ratio=0.5)", 90.0),
         ("crash_loop(shop/orders, name=POOL, value=many, after_s=70)", 180.0),  # after the second time
+        ("bad_config(shop/cart, config=settings, key=LEVEL, value=loud, ratio=0.5)", 120.0),
         ("memory_leak(shop/catalog, image=catalog:v9, minutes=1)", 150.0),
     ],
 )
@@ -51,7 +52,7 @@ def test_what_was_rolled_out_is_suspected_without_being_told_and_found(fault: st
     found = rivals(twin, plant)
     mine = next((one for one in found if (one.kind, one.target) == (true.kind, true.target)), None)
     assert mine is not None, found
-    for name in ("image", "name", "value"):
+    for name in ("image", "name", "value", "config", "key"):
         assert mine.parameters.get(name) == true.parameters.get(name)
     best = reproduce(set_scene(twin, plant, incident_now(plant)), found).best.fault
     assert best is not None

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from twin.fleet.plant import objects
-from twin.fleet.plant.marks import MARKS, Marks
+from twin.fleet.plant import gitops, objects, webhooks
+from twin.fleet.plant.configs import Configs
+from twin.fleet.plant.marks import Marks, is_mark
 from twin.fleet.plant.refusals import not_found, unprocessable
 from twin.fleet.quotas import amount_of
 from twin.fleet.state import UNBOUNDED, Phase, Template
@@ -20,7 +21,7 @@ from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.errors import BadInput, Conflict, Forbidden, TooManyRequests, Unprocessable
 from twin.spec.fields import FieldPath, path_text
-from twin.spec.fleet import QUOTA_RESOURCES, Resources, WorkloadKind
+from twin.spec.fleet import QUOTA_RESOURCES, Resources, Service, WorkloadKind
 from twin.spec.ids import NodeName, ServiceId
 from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.signal import SignalKind
@@ -61,8 +62,14 @@ class WorldKubeApi:
                 return objects.pod_object(world, self._pod(ref))
             case "HTTPRoute":
                 return objects.route_object(world, *self._route(ref))
-            case kind if kind in MARKS:
+            case _ if is_mark(ref):
                 return Marks(world).get(ref)
+            case "ConfigMap" | "Secret":
+                return Configs(world).get(ref)
+            case kind if kind in gitops.KINDS:
+                return gitops.Sources(world).get(ref)
+            case webhooks.KIND:
+                return webhooks.configuration(world, ref)
             case "ReplicaSet":
                 found = [
                     rs for rs in self.list_objects("ReplicaSet", ref.namespace) if rs["metadata"]["name"] == ref.name
@@ -110,6 +117,7 @@ class WorldKubeApi:
             raise Conflict(
                 f"cannot patch {ref}", "the object has been modified since it was read", "read it again and decide anew"
             )
+        webhooks.ask_webhooks(self._world, ref, "UPDATE")
         if dry_run:  # A World is cheap: admit the write on a copy.
             shadow = self._world.fork(watched=False)
             return WorldKubeApi(shadow, writes=True).patch(ref, fields, field_manager=field_manager)
@@ -126,19 +134,25 @@ class WorldKubeApi:
                 self._patch_budget(ref, fields)
             case "ResourceQuota":
                 self._patch_quota(ref, fields)
-            case kind if kind in MARKS:
+            case _ if is_mark(ref):
                 Marks(self._world).patch(ref, fields)
+            case "ConfigMap" | "Secret":
+                Configs(self._world).patch(ref, fields)
+            case kind if kind in gitops.KINDS:
+                gitops.Sources(self._world).patch(ref, fields)
             case _:
                 unprocessable(ref, next(iter(fields), ()), "a World cannot change objects of this kind")
         return self.get(ref)
 
     def create(self, obj: KubeObject, *, dry_run: bool = False) -> KubeObject:
         self._allow(ref_of(obj), dry_run)
+        webhooks.ask_webhooks(self._world, ref_of(obj), "CREATE")
         return Marks(self._world).create(obj, dry_run=dry_run)
 
     def delete(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
         self._allow(ref, dry_run)
-        if ref.kind in MARKS:
+        webhooks.ask_webhooks(self._world, ref, "DELETE")
+        if is_mark(ref):
             Marks(self._world).delete(ref, dry_run=dry_run)
             return
         if ref.kind != "Pod":
@@ -150,12 +164,16 @@ class WorldKubeApi:
     def evict(self, ref: ObjectRef, *, dry_run: bool = False) -> None:
         self._allow(ref, dry_run)
         row = self._pod(ref)
+        webhooks.ask_webhooks(self._world, ref, "CREATE", sub="eviction")
         state = self._world.state
         index = int(state.pod_service[row])
         phase = int(state.pod_phase[row])
         if phase == Phase.TERMINATING:
             return  # It goes already.
-        if self._world.fleet.services[index].disruption is not None and phase != Phase.PENDING:
+        if self._world.fleet.services[index].disruption is not None and phase not in (
+            Phase.PENDING,
+            Phase.UNCONFIGURED,
+        ):
             least = int(state.budget_min[index])
             ready = int((state.pod_ready & (state.pod_service == index)).sum())
             if ready <= least and (state.pod_ready[row] or not 0 < least <= ready):  # policy IfHealthyBudget
@@ -172,7 +190,6 @@ class WorldKubeApi:
     def _patch_workload(self, ref: ObjectRef, fields: Mapping[FieldPath, Any], manager: str) -> None:
         world, state = self._world, self._world.state
         index = self._service(ref)
-        container = world.fleet.services[index].name
         old = state.templates[int(state.template[index])]
         new = old
         for path, value in fields.items():
@@ -187,7 +204,7 @@ class WorldKubeApi:
                     if isinstance(value, bool) or not isinstance(value, int | None) or not 0 <= (value or 0) <= 100_000:
                         unprocessable(ref, path, f"{value!r} is not a number of pods")
                 case ("spec", "template", *_):
-                    new = _edit_template(ref, new, container, path, value)
+                    new = _edit_template(ref, new, world.fleet.services[index], path, value)
                 case _:
                     unprocessable(ref, path, "a World does not have this field")
         now = world.now_ns
@@ -311,6 +328,8 @@ class WorldKubeApi:
                 yield from (objects.budget_object(world, i) for i in numbers if services[i].disruption)
             case "ReplicaSet":
                 for i, template in enumerate(state.templates):
+                    if template.of >= 0:
+                        continue
                     if wanted_name is None or services[template.service].name == wanted_name:
                         yield objects.replica_set_object(world, i)
             case "ResourceQuota":
@@ -322,7 +341,13 @@ class WorldKubeApi:
                 yield from (objects.pod_object(world, int(row)) for row in np.flatnonzero(chosen))
             case "HTTPRoute":
                 yield from (objects.route_object(world, *pair) for pair in objects.route_pairs(world))
-            case kind if kind in MARKS:
+            case webhooks.KIND:
+                yield from webhooks.configurations(world)
+            case kind if kind in gitops.KINDS:
+                yield from gitops.Sources(world).all(kind)
+            case "ConfigMap" | "Secret" | "Lease":
+                if kind != "Lease":
+                    yield from Configs(world).all(kind)
                 yield from Marks(world).all(kind)
 
     def _service(self, ref: ObjectRef) -> int:
@@ -365,9 +390,9 @@ class WorldKubeApi:
             )
 
 
-def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPath, value: Any) -> Template:
+def _edit_template(ref: ObjectRef, old: Template, service: Service, path: FieldPath, value: Any) -> Template:
     """The template with one field set. Raises Unprocessable."""
-    mine = f"[name={container}]"
+    mine = f"[name={service.name}]"
     match path[2:]:
         case ("metadata", "annotations", key):
             annotations = {**dict(old.annotations), key: value}
@@ -378,6 +403,8 @@ def _edit_template(ref: ObjectRef, old: Template, container: str, path: FieldPat
                 unprocessable(ref, path, f"{value!r} is not an image")
             return dataclasses.replace(old, image=value)
         case ("spec", "containers", name, "env", key, "value") if name == mine and key.startswith("[name="):
+            if value is not None and key[6:-1] in {read.name for read in service.reads if read.key}:
+                unprocessable(ref, path, "valueFrom: Invalid value: may not be specified when `value` is not empty")
             env = {**dict(old.env), key[6:-1]: value}
             return dataclasses.replace(old, env=tuple(sorted((k, str(v)) for k, v in env.items() if v is not None)))
         case ("spec", "containers", name, "resources", group, resource) if name == mine:

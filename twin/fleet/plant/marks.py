@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from twin.fleet.plant import objects
+from twin.fleet.plant.configs import KEY
 from twin.fleet.plant.refusals import not_found, unprocessable
+from twin.fleet.plant.uids import uid_of
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.errors import Conflict
 from twin.spec.fields import FieldPath
 from twin.spec.plan import ObjectRef, ref_of
 
-__all__ = ["MARKS", "Marks"]
+__all__ = ["MARKS", "Marks", "is_mark"]
 
 NAMESPACE: Final = "twin-system"
 MARKS: Final[Mapping[str, tuple[str, str]]] = {  # kind: its apiVersion, and where its content lies
     "ConfigMap": ("v1", "data"),
     "Lease": ("coordination.k8s.io/v1", "spec"),
 }
-_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _LEASE: Final[Mapping[str, type]] = {
     "holderIdentity": str,
     "leaseDurationSeconds": int,
@@ -31,6 +30,11 @@ _LEASE: Final[Mapping[str, type]] = {
     "leaseTransitions": int,
 }
 _LEAST: Final[Mapping[str, int]] = {"leaseDurationSeconds": 1, "leaseTransitions": 0}
+
+
+def is_mark(ref: ObjectRef) -> bool:
+    """Whether an object is a promoter's, and no ConfigMap of the fleet."""
+    return ref.kind in MARKS and ref.namespace == NAMESPACE
 
 
 class Marks:
@@ -51,7 +55,7 @@ class Marks:
             "metadata": {
                 "name": ref.name,
                 "namespace": ref.namespace,
-                "uid": objects.uid_of(self._world, ref.kind, ref.namespace, ref.name),
+                "uid": uid_of(self._world, ref.kind, ref.namespace, ref.name),
                 "resourceVersion": marks[place],
                 "labels": {},
                 "annotations": {},
@@ -118,7 +122,7 @@ def _check(ref: ObjectRef, path: FieldPath, value: Any) -> None:
         unprocessable(ref, path, f"only {where} can be set")
     key = path[1]
     if ref.kind == "ConfigMap":
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             unprocessable(ref, path, "a key consists of letters, digits, '-', '_' and '.'")
         if not isinstance(value, str | None):
             unprocessable(ref, path, f"{value!r} is no text")

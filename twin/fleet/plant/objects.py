@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,10 +11,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.fleet.configs import missing_of
 from twin.fleet.declarations import LIMITS_ANNOTATION
+from twin.fleet.plant.configs import config_env, config_env_from
+from twin.fleet.plant.gitops import marks_of
+from twin.fleet.plant.uids import uid_of
 from twin.fleet.quotas import amount_text, room_for, used_of
 from twin.fleet.signals import unix_s
 from twin.fleet.state import NEVER_NS, UNBOUNDED, Phase, Template
+from twin.fleet.webhooks import pods_refused
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.fleet import QUOTA_RESOURCES, Probe, Resources, Service, WorkloadKind
@@ -23,7 +27,6 @@ from twin.spec.ids import ServiceId
 from twin.spec.units import duration_text
 
 __all__ = [
-    "RESTARTED_AT",
     "PodCounts",
     "autoscaler_object",
     "budget_object",
@@ -40,18 +43,7 @@ __all__ = [
     "workload_object",
 ]
 
-RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
 REVISION: Final = "deployment.kubernetes.io/revision"
-
-
-def uid_of(world: World, kind: str, namespace: str, name: str) -> str:
-    """The same object has the same uid in every run and every copy."""
-    return _uid(f"{world.fleet.name}/{kind}/{namespace}/{name}")
-
-
-@lru_cache(maxsize=100_000)
-def _uid(name: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +78,8 @@ def workload_object(world: World, index: int, counts: PodCounts) -> KubeObject:
     annotations = {REVISION: str(template.revision)}
     if template.cause:
         annotations["kubernetes.io/change-cause"] = template.cause
+    marks, notes = marks_of(service)
+    annotations |= notes
     if service.owner:
         annotations["twin.dev/owner"] = service.owner
     if limits := world.blueprint.declared_limits[index]:
@@ -112,7 +106,7 @@ def workload_object(world: World, index: int, counts: PodCounts) -> KubeObject:
         "kind": service.kind.value,
         "metadata": _metadata(
             world, service.kind.value, service.namespace, service.name, int(state.service_version[index]),
-            labels={"app": service.name, **service.labels}, annotations=annotations,
+            labels={"app": service.name, **service.labels, **marks}, annotations=annotations,
         ),
         "spec": spec,
         "status": {
@@ -132,7 +126,9 @@ def _replica_failure(world: World, index: int) -> dict[str, Any]:
     state = world.state
     if state.refused_since_ns[index] == NEVER_NS or world.fleet.services[index].kind is not WorkloadKind.DEPLOYMENT:
         return {}
-    _, why = room_for(world.blueprint, state, index, int(state.template[index]), 1)
+    why = pods_refused(world.blueprint, state, index)
+    if not why:
+        _, why = room_for(world.blueprint, state, index, int(state.template[index]), 1)
     return {"conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why}]}
 
 
@@ -169,14 +165,14 @@ def pod_object(world: World, row: int) -> KubeObject:
     phase = Phase(int(state.pod_phase[row]))
     ready = bool(state.pod_ready[row])
     status: dict[str, Any] = {
-        "phase": "Pending" if phase is Phase.PENDING else "Running",
+        "phase": "Pending" if phase in (Phase.PENDING, Phase.UNCONFIGURED) else "Running",
         "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
         "containerStatuses": [
             {
                 "name": service.name,
                 "ready": ready,
                 "restartCount": int(state.pod_restarts[row]),
-                "state": {"waiting": {"reason": "CrashLoopBackOff"}} if phase is Phase.BACKOFF else {"running": {}},
+                "state": _container_state(world, index, phase),
             }
         ],
     }
@@ -191,6 +187,15 @@ def pod_object(world: World, row: int) -> KubeObject:
     if phase is Phase.TERMINATING:
         metadata["deletionTimestamp"] = _stamp(world, world.now_ns)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
+
+
+def _container_state(world: World, service: int, phase: Phase) -> dict[str, Any]:
+    if phase is Phase.BACKOFF:
+        return {"waiting": {"reason": "CrashLoopBackOff"}}
+    if phase is Phase.UNCONFIGURED:
+        why = missing_of(world.blueprint, world.state, service)
+        return {"waiting": {"reason": "CreateContainerConfigError", "message": why}}
+    return {"running": {}}
 
 
 def node_object(world: World, index: int) -> KubeObject:
@@ -349,9 +354,11 @@ def _pod_template(service: Service, template: Template) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": service.name,
         "image": template.image,
-        "env": [{"name": name, "value": value} for name, value in template.env],
+        "env": _environment(service, template),
         "resources": _resources(template.resources),
     }
+    if env_from := config_env_from(service.reads):
+        container["envFrom"] = env_from
     for key, probe in (("readinessProbe", service.readiness), ("livenessProbe", service.liveness)):
         if probe is not None:
             container[key] = _probe(probe)
@@ -359,6 +366,11 @@ def _pod_template(service: Service, template: Template) -> dict[str, Any]:
         "metadata": {"labels": {"app": service.name}, "annotations": dict(template.annotations)},
         "spec": {"containers": [container]},
     }
+
+
+def _environment(service: Service, template: Template) -> list[dict[str, Any]]:
+    said = [{"name": name, "value": value} for name, value in template.env]
+    return [*(one for one in config_env(service.reads) if one["name"] not in dict(template.env)), *said]
 
 
 def _resources(resources: Resources) -> dict[str, Any]:

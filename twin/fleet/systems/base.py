@@ -19,6 +19,7 @@ class Rank(enum.IntEnum):
 
     PERTURBATIONS = 10
     NODES = 20
+    GITOPS = 25
     AUTOSCALER = 30
     ROLLOUT = 40
     SCHEDULER = 50

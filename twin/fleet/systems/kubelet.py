@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from twin.fleet.blueprint import Blueprint
+from twin.fleet.configs import begin_container
 from twin.fleet.draws import Purpose, uniform
 from twin.fleet.signals import push
 from twin.fleet.state import NEVER_NS, Phase, State
@@ -30,9 +31,10 @@ class KubeletSystem:
     rank: ClassVar = Rank.KUBELET
     wakes_on: ClassVar = frozenset({"pod_due_ns"})
     writes: ClassVar = frozenset(
-        """pod_service pod_template pod_node pod_phase pod_ready pod_number pod_created_ns pod_started_ns
+        """pod_service pod_template pod_variant pod_node pod_phase pod_ready pod_number pod_created_ns pod_started_ns
         pod_due_ns pod_restarts pod_crashes pod_ready_fails pod_live_fails pod_version version reconcile_due_ns
-        schedule_due_ns pools_due_ns restarts_since_scrape signals signal_cursor""".split()
+        schedule_due_ns pools_due_ns restarts_since_scrape signals signal_cursor templates template_error_ratio
+        template_speed template_crash_s template_leak template_never_ready template_memory_limit""".split()
     )
 
     def __init__(self, blueprint: Blueprint) -> None:
@@ -57,13 +59,19 @@ class KubeletSystem:
             case Phase.BACKOFF:
                 state.pod_phase[row] = Phase.STARTING
                 state.pod_started_ns[row] = now_ns
-                self._arm(state, row, now_ns)
+                if self._begun(state, row, now_ns):
+                    self._arm(state, row, now_ns)
+            case Phase.UNCONFIGURED:
+                if self._begun(state, row, now_ns):
+                    self._arm(state, row, now_ns)
             case Phase.STARTING:
+                if state.pod_started_ns[row] == now_ns and not self._begun(state, row, now_ns):
+                    return
                 end_ns, why = self._end(state, row)
                 if end_ns <= now_ns:
                     self._crash(state, row, why, now_ns)
                     return
-                if self._ready_at(state, row) <= now_ns and not state.template_never_ready[state.pod_template[row]]:
+                if self._ready_at(state, row) <= now_ns and not state.template_never_ready[state.pod_variant[row]]:
                     state.pod_phase[row] = Phase.RUNNING
                     state.pod_ready_fails[row] = state.pod_live_fails[row] = 0  # Another container's failures.
                     self._set_ready(state, row, True, now_ns)
@@ -77,10 +85,16 @@ class KubeletSystem:
             case Phase.PENDING | Phase.FREE:
                 pass
 
+    def _begun(self, state: State, row: int, now_ns: int) -> bool:
+        """Whether the container could be made, which reads its configuration each time that it is."""
+        if not self._blueprint.reads_config[state.pod_service[row]]:
+            return True
+        return begin_container(self._blueprint, state, row, now_ns)
+
     def _arm(self, state: State, row: int, now_ns: int) -> None:
         end_ns, _ = self._end(state, row)
         due = end_ns
-        if state.pod_phase[row] == Phase.STARTING and not state.template_never_ready[state.pod_template[row]]:
+        if state.pod_phase[row] == Phase.STARTING and not state.template_never_ready[state.pod_variant[row]]:
             due = min(due, self._ready_at(state, row))
         state.pod_due_ns[row] = max(due, now_ns + 1) if due != NEVER_NS else NEVER_NS
 
@@ -96,7 +110,7 @@ class KubeletSystem:
 
     def _end(self, state: State, row: int) -> tuple[int, str]:
         """When this container dies by its template's behaviour, and of what."""
-        template = int(state.pod_template[row])
+        template = int(state.pod_variant[row])
         started = int(state.pod_started_ns[row])
         end_ns, why = NEVER_NS, ""
         if np.isfinite(state.template_crash_s[template]):
@@ -143,7 +157,7 @@ def memory_bytes(blueprint: Blueprint, state: State, now_ns: int) -> np.ndarray:
         return blueprint.memory_base
     grown = np.zeros(blueprint.memory_base.size)
     alive = np.flatnonzero((state.pod_phase == Phase.RUNNING) | (state.pod_phase == Phase.STARTING))
-    leak = state.template_leak[state.pod_template[alive]]
+    leak = state.template_leak[state.pod_variant[alive]]
     if leak.any():
         age_s = (now_ns - state.pod_started_ns[alive]) / NS_PER_S
         np.maximum.at(grown, state.pod_service[alive], leak * age_s)

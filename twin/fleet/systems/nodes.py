@@ -28,8 +28,8 @@ class NodeSystem:
     wakes_on: ClassVar = frozenset({"node_dark_ns", "node_ready", "node_evicted"})
     writes: ClassVar = frozenset(
         """node_ready node_evicted node_version version pods_terminated pools_due_ns reconcile_due_ns
-        schedule_due_ns signals signal_cursor pod_service pod_template pod_node pod_phase pod_ready pod_number
-        pod_created_ns pod_started_ns pod_due_ns pod_restarts pod_crashes pod_ready_fails pod_live_fails
+        schedule_due_ns signals signal_cursor pod_service pod_template pod_variant pod_node pod_phase pod_ready
+        pod_number pod_created_ns pod_started_ns pod_due_ns pod_restarts pod_crashes pod_ready_fails pod_live_fails
         pod_version""".split()
     )
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from twin.fleet.blueprint import Blueprint
-from twin.fleet.perturbation import Behave, Deploy, HoldSlots, Load, SlowRoute, StopNode
+from twin.fleet.perturbation import Behave, Configure, Deploy, HoldSlots, Load, SlowRoute, StopNode
 from twin.fleet.state import NEVER_NS, ActivePerturbation, HeldSession, State, Template
 from twin.fleet.systems.base import Rank
-from twin.fleet.systems.templates import roll_out
+from twin.fleet.systems.templates import restart, roll_out
+from twin.spec.config import with_value
 from twin.spec.signal import SignalKind
 
 __all__ = ["PerturbationSystem", "held_slots", "refresh_behaviour"]
@@ -23,7 +24,8 @@ class PerturbationSystem:
     writes: ClassVar = frozenset(
         """perturbations templates template template_error_ratio template_speed template_crash_s template_leak
         template_never_ready template_memory_limit version service_version reconcile_due_ns sessions journey_factor
-        node_dark_ns pod_due_ns pools_due_ns signals signal_cursor conditions""".split()
+        config_maps config_version source_template node_dark_ns pod_due_ns pools_due_ns signals signal_cursor
+        conditions""".split()
     )
 
     def __init__(self, blueprint: Blueprint) -> None:
@@ -65,6 +67,13 @@ class PerturbationSystem:
                 )  # fmt: skip
                 what = f"image {old.image} → {new.image}" if image else ", ".join(f"{k}={v}" for k, v in env)
                 roll_out(blueprint, state, index, new, now_ns, kind=SignalKind.DEPLOY, text=f"{what} by {author}")
+                state.source_template[index] = state.template[index]  # Owners write at the source.
+            case Configure(service=service, config_map=name, key=key, value=value, author=author):
+                index = blueprint.service_index[service]
+                place = blueprint.config_index[(blueprint.namespaces[index], name)]
+                state.config_maps[place] = with_value(state.config_maps[place], key, value)
+                state.config_version[place] = state.new_version()
+                restart(blueprint, state, index, now_ns, text=f"{key}={value} of ConfigMap {name} by {author}")
             case HoldSlots(service=service, station=station, slots=slots, session=session, text=text):
                 state.sessions.append(
                     HeldSession(
@@ -147,7 +156,7 @@ def refresh_behaviour(blueprint: Blueprint, state: State, now_ns: int) -> None:
         [np.inf if t.resources.memory_limit_bytes is None else t.resources.memory_limit_bytes for t in state.templates],
         dtype=np.float64,
     )
-    touched = (state.pod_template >= 0) & fate[state.pod_template]
+    touched = (state.pod_variant >= 0) & fate[state.pod_variant]
     state.pod_due_ns[touched] = np.minimum(state.pod_due_ns[touched], now_ns)
     state.pools_due_ns = min(state.pools_due_ns, now_ns)
 
@@ -157,4 +166,4 @@ def _padded(old: np.ndarray, count: int, blank: float | bool) -> np.ndarray:
 
 
 def _matches(rule: Behave, template: Template) -> bool:
-    return (rule.image is None or rule.image == template.image) and (rule.env is None or rule.env in template.env)
+    return (rule.image is None or rule.image == template.image) and (rule.env is None or template.has(rule.env))

@@ -38,7 +38,7 @@ class PoolSystem:
         state.pools_due_ns = NEVER_NS
         network, conditions = self._blueprint.network, state.conditions
         ready = np.flatnonzero(state.pod_ready)
-        template = state.pod_template[ready]
+        template = state.pod_variant[ready]
         dark = state.node_dark_ns[state.pod_node[ready]] != NEVER_NS
         key, counts = np.unique(template * 2 + dark, return_counts=True)
         service = np.array([t.service for t in state.templates], dtype=np.int64)[key // 2]

@@ -17,6 +17,7 @@ from twin.fleet.signals import push
 from twin.fleet.state import NEVER_NS, Phase, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.traffic.engine import I64
+from twin.fleet.webhooks import pods_refused
 from twin.spec.pod_counts import share_down, share_up
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S
@@ -32,7 +33,7 @@ class RolloutSystem:
     rank: ClassVar = Rank.ROLLOUT
     wakes_on: ClassVar = frozenset({"reconcile_due_ns"})
     writes: ClassVar = frozenset(
-        """reconcile_due_ns pod_service pod_template pod_node pod_phase pod_ready pod_number pod_created_ns
+        """reconcile_due_ns pod_service pod_template pod_variant pod_node pod_phase pod_ready pod_number pod_created_ns
         pod_started_ns pod_due_ns pod_restarts pod_crashes pod_ready_fails pod_live_fails pod_version pod_serial
         version schedule_due_ns pools_due_ns pods_terminated refused_since_ns signals signal_cursor""".split()
     )
@@ -119,6 +120,8 @@ class RolloutSystem:
         rows = state.add_pod_rows(count)
         state.pod_service[rows] = service
         state.pod_template[rows] = template
+        if not self._blueprint.reads_config[service]:
+            state.pod_variant[rows] = template
         state.pod_phase[rows] = Phase.PENDING
         state.pod_created_ns[rows] = now_ns
         for row in rows:
@@ -129,9 +132,12 @@ class RolloutSystem:
         return rows
 
     def _admitted(self, state: State, service: int, count: int, now_ns: int, template: int) -> int:
-        """How many of so many new pods the namespace's quotas let be made. The rest is tried again: whenever the
-        service is looked at, and after as long again as it has failed already, as the ReplicaSet controller does."""
-        fits, why = room_for(self._blueprint, state, service, template, count)
+        """How many of so many new pods the namespace's webhooks and quotas let be made. The rest is tried again:
+        whenever the service is looked at, and after as long again as it has failed already, as the ReplicaSet
+        controller does."""
+        fits, why = 0, pods_refused(self._blueprint, state, service) if count else ""
+        if not why:
+            fits, why = room_for(self._blueprint, state, service, template, count)
         if not why:
             return fits
         since_ns = min(int(state.refused_since_ns[service]), now_ns)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
+from typing import Final
 
 from twin.fleet.blueprint import Blueprint
-from twin.fleet.signals import push
+from twin.fleet.signals import push, unix_s
 from twin.fleet.state import State, Template
 from twin.spec.signal import SignalKind
 
-__all__ = ["roll_out"]
+__all__ = ["restart", "roll_out"]
+
+RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
 
 
 def roll_out(
@@ -27,7 +31,7 @@ def roll_out(
     Behaviour of a new template is worked out by the caller (`refresh_behaviour`), who knows the rules.
     """
     for index, known in enumerate(state.templates):
-        if known.service == service and _same_pods(known, wanted):
+        if known.service == service and known.of < 0 and _same_pods(known, wanted):
             number = 1 + max(t.revision for t in state.templates if t.service == service)
             state.templates[index] = dataclasses.replace(known, revision=number, cause=wanted.cause)
             state.template[service] = index
@@ -42,6 +46,15 @@ def roll_out(
         blueprint, state, kind=kind, service=service, reason="ScalingReplicaSet",
         text=f"roll-out of revision {number}: {text}" if text else f"roll-out of revision {number}", now_ns=now_ns,
     )  # fmt: skip
+
+
+def restart(blueprint: Blueprint, state: State, service: int, now_ns: int, *, text: str) -> None:
+    """Let every pod start anew, as `kubectl rollout restart` does."""
+    old = state.templates[int(state.template[service])]
+    stamp = datetime.fromtimestamp(int(unix_s(blueprint, now_ns)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    notes = tuple(sorted({**dict(old.annotations), RESTARTED_AT: stamp}.items()))
+    new = dataclasses.replace(old, annotations=notes, cause="restarted")
+    roll_out(blueprint, state, service, new, now_ns, kind=SignalKind.DEPLOY, text=text)
 
 
 def _same_pods(a: Template, b: Template) -> bool:

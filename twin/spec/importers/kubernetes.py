@@ -19,6 +19,7 @@ from twin.spec.errors import BadInput
 from twin.spec.fleet import Belief, Fleet, Journey, NodePool, Resources, Service, Source, WorkloadKind
 from twin.spec.ids import JourneyName, OpId, ServiceId, op_id, service_of
 from twin.spec.importers.addresses import cluster_names, is_in_cluster
+from twin.spec.importers.configs import config_map_of, known_reads, read_by, secret_of
 from twin.spec.importers.hints import CallHint, Hints, ServiceHint
 from twin.spec.importers.manifests import Manifest, ManifestText, as_list, as_map, as_text, read_manifests
 from twin.spec.importers.notes import ImportResult, Note, NoteKind, Severity
@@ -34,9 +35,11 @@ from twin.spec.importers.priors import (
 )
 from twin.spec.importers.quotas import quota_of
 from twin.spec.importers.scaling import autoscaling_of, disruption_of
+from twin.spec.importers.webhooks import webhooks_of
 from twin.spec.importers.workloads import Mention, Workload, selects, workload_of
 from twin.spec.parameters import journey_path, op_path, parameters_of, service_path, station_path
 from twin.spec.program import Cached, Call, Hold, Operation, Publish, Retry, Scope, Station, Step, Work, calls_of
+from twin.spec.webhooks import Webhook
 
 __all__ = ["DEFAULT_NAMESPACE", "DEFAULT_OPERATION", "core_share", "import_kubernetes", "op_rates", "op_work_s"]
 
@@ -44,11 +47,12 @@ DEFAULT_NAMESPACE: Final = "default"
 DEFAULT_OPERATION: Final = "serve"
 _WORKLOADS: Final = frozenset(kind.value for kind in WorkloadKind)
 _KNOWN: Final = _WORKLOADS | {
-    "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ConfigMap", "ResourceQuota", "Ingress",
+    "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ConfigMap", "Secret", "ResourceQuota", "Ingress",
+    "ValidatingWebhookConfiguration",
 }  # fmt: skip
-# They change nothing that a fleet model looks at; Secrets are not read on purpose.
+# They change nothing that a fleet model looks at.
 _WITHOUT_BEARING: Final = frozenset({
-    "Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Secret",
+    "Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",
     "NetworkPolicy", "PersistentVolume", "PersistentVolumeClaim", "StorageClass", "PriorityClass", "LimitRange",
     "CustomResourceDefinition", "Endpoints", "EndpointSlice", "Event", "Lease", "Node",
 })  # fmt: skip
@@ -77,11 +81,19 @@ def import_kubernetes(
     graph.break_circles(said)
     pools = said.hints.node_pools or _node_pools(graph.workloads.values(), notes)
     builder = _Builder(graph, said, notes, node_count=sum(pool.count for pool in pools))
-    services = tuple(builder.service(workload) for workload in graph.workloads.values())
+    config_maps = [config_map_of(one.data, one.namespace) for one in graph.by_kind.get("ConfigMap", ())]
+    secrets = tuple(secret_of(one.data, one.namespace) for one in graph.by_kind.get("Secret", ()))
+    services = tuple(
+        replace(service, reads=known_reads(service.reads, service.namespace, config_maps, secrets))
+        for service in map(builder.service, graph.workloads.values())
+    )
     journeys = said.journeys or builder.journeys(services)
     read = [quota_of(manifest, notes) for manifest in graph.by_kind.get("ResourceQuota", ())]
     quotas = tuple(quota for quota in read if quota is not None)
-    fleet = Fleet(name=name, services=services, journeys=journeys, node_pools=pools, quotas=quotas)
+    fleet = Fleet(
+        name=name, services=services, journeys=journeys, node_pools=pools, quotas=quotas,
+        config_maps=read_by(services, config_maps), secrets=secrets, webhooks=graph.webhooks(),
+    )  # fmt: skip
     known = {path for path, _ in parameters_of(fleet)}
     beliefs = {path: belief for path, belief in sorted(builder.beliefs.items()) if path in known}
     fleet = replace(fleet, beliefs=MappingProxyType(beliefs))
@@ -165,6 +177,27 @@ class _Graph:
         self._apply_policies()
         self._find_edges()
         self._note_the_rest(manifests)
+
+    def webhooks(self) -> tuple[Webhook, ...]:
+        """Who is asked before writes are made; what a World cannot ask is noted."""
+        known = {
+            (s.manifest.namespace, s.manifest.name): s.backends[0].id for s in self.services.values() if s.backends
+        }
+        labels = {
+            one.name: _texts(as_map(one.data.get("metadata")).get("labels"))
+            for one in self.by_kind.get("Namespace", ())
+        }
+        namespaces = {w.manifest.namespace: labels.get(w.manifest.namespace, {}) for w in self.workloads.values()}
+        found: list[Webhook] = []
+        for manifest in self.by_kind.get("ValidatingWebhookConfiguration", ()):
+            webhooks, left_out = webhooks_of(manifest.data, known, namespaces)
+            found += webhooks
+            for name in left_out:
+                text = (
+                    f'left out: webhook "{name}" looks at objects more closely than a World does, or asks about nothing'
+                )
+                self.notes.append(manifest.note(Severity.WARNING, NoteKind.IGNORED, text, "webhooks"))
+        return tuple({f"{one.configuration}/{one.name}": one for one in found}.values())
 
     def _match_services(self) -> None:
         for service in self.services.values():
@@ -503,6 +536,7 @@ class _Builder:
             env=MappingProxyType(dict(sorted(workload.env.items()))),
             labels=MappingProxyType(dict(sorted(workload.labels.items()))),
             config_maps=workload.config_maps,
+            reads=workload.reads,
             resources=workload.resources,
             memory_base_bytes=round(memory_bytes),
             start_s=start_s,
@@ -728,3 +762,7 @@ def _node_pools(workloads: Iterable[Workload], notes: list[Note]) -> tuple[NodeP
     text = f"machines are not in manifests: taken to be {count} of {shape.cpu_cores:g} cores in each of 3 zones"
     notes.append(Note(severity=Severity.INFO, kind=NoteKind.ASSUMED, text=text))
     return tuple(NodePool(name=f"default-{zone}", zone=zone, count=count) for zone in _ZONES)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(key): as_text(item) for key, item in as_map(value).items()}

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from twin.spec.config import ConfigRead
 from twin.spec.errors import BadInput
 from twin.spec.fleet import Autoscaling, Disruption, Probe, Resources, RollingUpdate, WorkloadKind
 from twin.spec.ids import ServiceId
 from twin.spec.importers.addresses import Address, find_addresses
+from twin.spec.importers.configs import reads_of
 from twin.spec.importers.manifests import Manifest, as_list, as_map, as_text
 from twin.spec.importers.notes import Note, NoteKind, Severity
 from twin.spec.importers.priors import Role, role_of
@@ -50,6 +52,7 @@ class Workload:
     image: str
     labels: Mapping[str, str]
     env: Mapping[str, str]
+    reads: tuple[ConfigRead, ...]
     config_maps: tuple[str, ...]
     resources: Resources
     has_memory_request: bool
@@ -91,7 +94,8 @@ def workload_of(manifest: Manifest, config_maps: Mapping[str, Manifest], notes: 
         replicas=None if kind is WorkloadKind.DAEMON_SET else replicas,
         image=as_text(main.get("image")) or "unknown",
         labels=labels,
-        env=environment.values,
+        env=environment.own,
+        reads=reads_of(pod),
         config_maps=tuple(environment.config_maps),
         resources=resources,
         has_memory_request=has_memory,
@@ -117,6 +121,7 @@ class _Environment:
 
     def __init__(self, manifest: Manifest, config_maps: Mapping[str, Manifest], notes: list[Note]) -> None:
         self.values: dict[str, str] = {}
+        self.own: dict[str, str] = {}  # of these, what the pod template says itself
         self.commands: list[tuple[str, str, KeyPath]] = []  # key or flag before it, text, place
         self.config_maps: list[str] = []
         self._manifest = manifest
@@ -164,6 +169,8 @@ class _Environment:
             return
         if "value" in item:
             self._set(key, as_text(item["value"]), key, (*path, "value"))
+            if key in self.values:
+                self.own[key] = self.values[key]
             return
         source = as_map(item.get("valueFrom"))
         reference = as_map(source.get("configMapKeyRef"))

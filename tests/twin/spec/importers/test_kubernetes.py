@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from twin.spec.canonical import digest
 from twin.spec.checks import flaws_of
+from twin.spec.config import ConfigRead, Secret
 from twin.spec.errors import BadInput
 from twin.spec.files import read_fleet, write_fleet
 from twin.spec.fleet import Fleet, Quota, Service, Source, WorkloadKind
@@ -25,6 +26,7 @@ from twin.spec.importers import (
 )
 from twin.spec.importers.kubernetes import op_rates, op_work_s
 from twin.spec.program import Call, Hold, Publish, Scope, calls_of
+from twin.spec.webhooks import Webhook, WebhookRule
 
 REPOSITORY = Path(__file__).parents[4]
 EXAMPLES = REPOSITORY / "examples"
@@ -213,6 +215,62 @@ def test_an_address_in_a_command_or_a_config_map_is_a_call(more: str) -> None:
     assert callees(imported(workload("a", more=more) + workload("b") + config).fleet, "a") == {"b"}
 
 
+def test_what_a_pod_reads_as_it_starts_is_known_and_no_secret_value_is() -> None:
+    config = (
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm, namespace: ns}\ndata: {url: x, pool: '8'}\n"
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: page, namespace: ns}\ndata: {index.html: '<p>'}\n"
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {name: token, namespace: ns}\nstringData: {t: hunter2}\n"
+    )
+    env = (
+        "{name: POOL, valueFrom: {configMapKeyRef: {name: cm, key: pool}}},"
+        "{name: OWN, value: mine},"
+        "{name: T, valueFrom: {secretKeyRef: {name: token, key: t, optional: true}}},"
+        "{name: ELSEWHERE, valueFrom: {configMapKeyRef: {name: generated, key: a}}}"
+    )
+    more = "          envFrom: [{configMapRef: {name: cm}, prefix: APP_}, {secretRef: {name: generated}}]"
+    fleet = imported(workload("a", env=env, more=more) + config).fleet
+    a = fleet.service(ServiceId("ns/a"))
+    assert dict(a.env) == {"OWN": "mine"}
+    assert a.reads == (
+        ConfigRead(source="cm", name="APP_"),
+        ConfigRead(source="cm", key="pool", name="POOL"),
+        ConfigRead(source="token", secret=True, key="t", name="T", optional=True),
+    )
+    assert [(one.name, dict(one.data)) for one in fleet.config_maps] == [("cm", {"url": "x", "pool": "8"})]
+    assert fleet.secrets == (Secret(name="token", namespace="ns", keys=("t",)),)
+    assert "hunter2" not in write_fleet(fleet)
+    assert read_fleet(write_fleet(fleet)) == fleet
+
+
+def test_webhooks_are_asked_where_their_selectors_say_and_answered_by_who_stands_before_them() -> None:
+    more = (
+        "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: ns, labels: {checked: 'yes'}}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {name: guard, namespace: ns}\nspec: {selector: {app: b}}\n"
+        "---\nkind: ValidatingWebhookConfiguration\nmetadata: {name: guard}\nwebhooks:\n"
+        "- name: one\n  clientConfig: {service: {namespace: ns, name: guard}}\n"
+        "  rules: [{apiGroups: [apps], apiVersions: ['*'], operations: [UPDATE], resources: [deployments]}]\n"
+        "  namespaceSelector: {matchLabels: {checked: 'yes'}}\n"
+        "- name: two\n  failurePolicy: Ignore\n  clientConfig: {url: 'https://x.example/'}\n"
+        "  rules: [{apiGroups: [''], apiVersions: ['*'], operations: ['*'], resources: [pods]}]\n"
+        "  namespaceSelector: {matchExpressions: [{key: checked, operator: DoesNotExist}]}\n"
+        "- name: three\n  clientConfig: {url: 'https://x.example/'}\n  objectSelector: {matchLabels: {a: b}}\n"
+        "  rules: [{apiGroups: [''], apiVersions: ['*'], operations: ['*'], resources: [pods]}]\n"
+    )
+    result = imported(workload("a") + workload("b") + more)
+    deployments = WebhookRule(groups=("apps",), resources=("deployments",), operations=("UPDATE",))
+    assert result.fleet.webhooks == (
+        Webhook(
+            configuration="guard", name="one", rules=(deployments,), service=ServiceId("ns/b"), namespaces=("ns",)
+        ),
+        Webhook(
+            configuration="guard", name="two", rules=(WebhookRule(groups=("",), resources=("pods",)),),
+            fails_closed=False, namespaces=(),
+        ),
+    )  # fmt: skip
+    assert any('webhook "three"' in note.text for note in result.notes)
+    assert read_fleet(write_fleet(result.fleet)) == result.fleet
+
+
 def test_callers_of_a_database_hold_a_connection_of_their_pool() -> None:
     text = workload("a", env="{name: DB, value: 'postgres://b:5432/x'}") + workload("b", image="postgres:16")
     fleet = imported(text).fleet
@@ -380,8 +438,8 @@ def _mutations() -> st.SearchStrategy[str]:
 
 
 KINDS = [
-    "Deployment", "StatefulSet", "DaemonSet", "Service", "HorizontalPodAutoscaler", "ConfigMap", "ResourceQuota",
-    "PodDisruptionBudget", "Ingress",
+    "Deployment", "StatefulSet", "DaemonSet", "Service", "HorizontalPodAutoscaler", "ConfigMap", "Secret",
+    "ResourceQuota", "PodDisruptionBudget", "Ingress", "ValidatingWebhookConfiguration",
 ]  # fmt: skip
 JSONISH = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
@@ -408,7 +466,9 @@ def test_a_damaged_manifest_gives_a_sound_fleet_or_a_refusal(text: str) -> None:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(KINDS), JSONISH)
 def test_any_content_of_an_object_gives_a_sound_fleet(kind: str, spec: object) -> None:
-    odd = json.dumps({"kind": kind, "metadata": {"name": "a", "namespace": "ns"}, "spec": spec, "data": spec})
+    odd = json.dumps(
+        {"kind": kind, "metadata": {"name": "a", "namespace": "ns"}, "spec": spec, "data": spec, "webhooks": [spec]}
+    )
     fleet = imported(workload("b", env="{name: A, value: 'a:80'}") + "---\n" + odd + "\n" + workload("c")).fleet
     assert {"b", "c"} <= {service.name for service in fleet.services}
     assert read_fleet(write_fleet(fleet)) == fleet
