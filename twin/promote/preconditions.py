@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from twin.ports.plant import Plant
 from twin.ports.services import WriteGuard
 from twin.ports.users import users_of
 from twin.receipt import CheckedReceipt, TrustedKeys, check_approvals
-from twin.spec.errors import BaseDrifted, Inconclusive, PolicyDenied
-from twin.spec.plan import Plan
+from twin.spec.errors import ApiError, BaseDrifted, Inconclusive, PolicyDenied
+from twin.spec.plan import OpsStep, Plan
 from twin.spec.units import counted
 
 __all__ = ["check_guard", "check_preconditions", "refuse_by_policy"]
@@ -32,13 +33,15 @@ def check_preconditions(
     approvals: Sequence[Mapping[str, Any]],
     guard: WriteGuard,
 ) -> None:
-    """Raises BaseDrifted (6), PolicyDenied (5), ApprovalMissing (8), Inconclusive (4). Reads only."""
+    """Raises BaseDrifted (6), PolicyDenied (5), ApprovalMissing (8), Inconclusive (4), ComponentMissing (11). Reads,
+    and dry runs."""
     receipt = checked.receipt
     if receipt.target != plant.name:
         raise BaseDrifted(
             "the receipt is for another target", f"it names {receipt.target}, this is {plant.name}", "verify it here"
         )
     check_guard(plant, plan, guard)
+    _check_adapters(plant, plan)
     refuse_by_policy(
         plant, policy, plan, guard, identity="promoter", purpose="promote",
         verdict=receipt.outcome.value, evidence_level=receipt.evidence_level.value,
@@ -81,6 +84,14 @@ def check_guard(plant: Plant, plan: Plan, guard: WriteGuard) -> None:
             f"it ends {counted(pods, 'pod')} within a minute, at most {most} are allowed",
             "split it, or watch its canary for a minute",
         )  # fmt: skip
+
+
+def _check_adapters(plant: Plant, plan: Plan) -> None:
+    """What nobody here can carry out must not be begun. What a system refuses it tells at the write itself."""
+    for step in plan.steps:
+        if isinstance(step, OpsStep):
+            with suppress(ApiError):
+                plant.ops.call(step.operation, step.arguments, dry_run=True)
 
 
 def _check_envelope(plant: Plant, checked: CheckedReceipt) -> None:

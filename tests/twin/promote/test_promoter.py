@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scenarios.lens import ComposedPlant
 from tests.twin.promote.rehearsed import AS_BAD_AS_NOTHING, TOO_GOOD, UNDO, Rig, image_of, keys, receipt_for, wounded
 from tests.twin.promote.test_crash import Killed, killer, statuses
 from twin.cli.commands.promote import stopped
@@ -22,7 +23,7 @@ from twin.promote.lease import Lease
 from twin.promote.promoter import PromotionService, ask_to_abort
 from twin.receipt import approve, check
 from twin.spec.change import Action, Change, Risk
-from twin.spec.errors import BadInput, PromoterActive, ReceiptInvalid
+from twin.spec.errors import BadInput, ComponentMissing, PromoterActive, ReceiptInvalid
 from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef
 from twin.spec.receipt import EnvelopeCurve, EnvelopePoint
@@ -52,6 +53,29 @@ def approval(receipt: Mapping[str, Any], name: str) -> dict[str, Any]:
     at_s = plant_of(World.restore(wounded())).clock.now_s()
     signer = {"ana": keys().ana, "ben": keys().ben}[name]
     return approve(check(receipt, keys().trusted, at_s), name, signer, at_s)
+
+
+class NoAdapter:
+    """Sheds load in the rehearsal's world, and nowhere here."""
+
+    def sessions(self, service: Any) -> Sequence[Any]:
+        return ()
+
+    def call(self, operation: str, arguments: Mapping[str, Any], *, dry_run: bool = False) -> Mapping[str, Any]:
+        raise ComponentMissing(f"nobody here can {operation}", "no adapter", "none")
+
+
+def test_an_operation_that_nobody_here_can_carry_out_is_refused_before_anything_is_written(rig: Rig) -> None:
+    """The first action could be, and is not."""
+    shed = Action(kind="shed_load", target="shop/web", parameters={"ratio": 0.1})
+    change = dataclasses.replace(UNDO, actions=(*UNDO.actions, shed))
+    rig.through = lambda plant: ComposedPlant(
+        name=plant.name, kube=plant.kube, ops=NoAdapter(), telemetry=plant.telemetry, clock=plant.clock, live=plant.live
+    )
+    before = rig.file.read_bytes()
+    done = rig.run(lambda service: service.promote(receipt_for(change)))
+    assert (done.outcome, done.exit_code) == (PromotionOutcome.REFUSED, 11), done.reason
+    assert rig.file.read_bytes() == before
 
 
 @pytest.mark.requirement("R13", "R22")

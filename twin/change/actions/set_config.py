@@ -33,7 +33,9 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     """
     namespace, slash, name = action.target.partition("/")
     if not slash or not name:
-        raise BadInput(f'"{action.target}" names no ConfigMap', "a ConfigMap is namespace/name", "see: twin change targets")
+        raise BadInput(
+            f'"{action.target}" names no ConfigMap', "a ConfigMap is namespace/name", "see: twin change targets"
+        )
     key, value = str(action.parameters.get("key", "")), action.parameters.get("value")
     if not key:
         raise BadInput(
