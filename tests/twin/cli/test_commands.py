@@ -285,6 +285,26 @@ def test_ctrl_c_says_what_was_and_was_not_done(as_json: list[str], tmp_path: Pat
     assert (tmp_path / "w.world").read_bytes() == before
 
 
+def test_a_demo_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "twin.cli.main", "demo", "--services", "40", "--out", "demo"],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "demo" / "traces.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.communicate()
+    assert running.returncode == 130, err
+    assert not (tmp_path / "demo").exists()
+
+
 def test_the_demo_removes_what_an_earlier_demo_left_and_nothing_else(tmp_path: Path) -> None:
     from twin.cli.commands.demo import clear
     from twin.spec.errors import BadInput

@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def command(services: int, seed: int, out: Path, jobs: int, as_json: bool) -> No
     clear(out)
     incidents: list[dict[str, Any]] = []
     # Without a terminal there are no progress lines: the story itself tells how far it is.
-    with progress(quiet=as_json or not sys.stderr.isatty()) as bar:
+    with _swept(out), progress(quiet=as_json or not sys.stderr.isatty()) as bar:
 
         def say(text: str) -> None:
             if not as_json:
@@ -100,6 +102,16 @@ def clear(out: Path) -> None:
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARK).touch()
+
+
+@contextmanager
+def _swept(out: Path) -> Iterator[None]:
+    """A demo that is stopped leaves nothing: what lies there is its own, since `clear`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 _MARK = ".twin-demo"
