@@ -82,6 +82,8 @@ def command(
         raise BadInput(
             f"there is no shadow {shadow}", "a shadow is simulated, kind, kind:NAME or none", "twin shadow status"
         )
+    if images == "real" and not shadow.startswith("kind"):
+        raise BadInput(f"cannot run real images on {shadow}", "only a cluster runs any", "--shadow kind:NAME")
     if out.is_dir():  # Rather now than after the rehearsal.
         raise BadInput(f"cannot write {out}", "it is a folder", "name a file: -o receipt.json")
     change = read_change(change_file)
