@@ -253,7 +253,7 @@ def _prior(scene: Scene, fault: Fault | None) -> float:
     for timed in scene.replay:
         what = timed.what
         near = abs(timed.start_ns - onset_ns) <= COINCIDENCE_S * NS_PER_S
-        if isinstance(what, Deploy) and what.service == fault.target and near:
+        if isinstance(what, Deploy | Configure) and what.service == fault.target and near:
             return COINCIDENCE
     return 1.0
 

@@ -40,8 +40,6 @@ class Blueprint:
     surge_ratio: F64  # (S,)
     unavailable_ratio: F64  # (S,)
     one_by_one: NDArray[np.bool_]  # (S,) StatefulSets and DaemonSets replace a pod before they go on
-    cpu_request: F64  # (S,) cores a pod
-    memory_request: F64  # (S,) bytes a pod
     memory_base: F64  # (S,) bytes a pod when idle
     readiness_period_ns: I64  # (S,) 0: no probe
     readiness_timeout_s: F64
@@ -165,8 +163,6 @@ def lay_out(fleet: Fleet) -> Blueprint:
         surge_ratio=np.array([s.strategy.max_surge_ratio for s in services]),
         unavailable_ratio=np.array([s.strategy.max_unavailable_ratio for s in services]),
         one_by_one=np.array([s.kind is not WorkloadKind.DEPLOYMENT for s in services]),
-        cpu_request=np.array([s.resources.cpu_request_cores for s in services]),
-        memory_request=np.array([float(s.resources.memory_request_bytes) for s in services]),
         memory_base=np.array([float(s.memory_base_bytes) for s in services]),
         readiness_period_ns=np.array([ns(p.period_s) if p else 0 for p in ready], dtype=np.int64),
         readiness_timeout_s=np.array([p.timeout_s if p else 1.0 for p in ready]),

@@ -43,13 +43,17 @@ class SchedulerSystem:
         placed = np.flatnonzero(state.pod_node >= 0)
         nodes, owners = state.pod_node[placed], state.pod_service[placed]
         count = len(blueprint.node_names)
-        free_cpu = blueprint.node_cpu - np.bincount(nodes, blueprint.cpu_request[owners], count)
-        free_memory = blueprint.node_memory - np.bincount(nodes, blueprint.memory_request[owners], count)
+        # By each pod's own template: pods of two revisions stand side by side in a roll-out that changes requests.
+        resources = [template.resources for template in state.templates]
+        cpu_asked = np.array([r.cpu_request_cores for r in resources])[state.pod_template]
+        memory_asked = np.array([float(r.memory_request_bytes) for r in resources])[state.pod_template]
+        free_cpu = blueprint.node_cpu - np.bincount(nodes, cpu_asked[placed], count)
+        free_memory = blueprint.node_memory - np.bincount(nodes, memory_asked[placed], count)
         open_node = state.node_ready & ~state.node_cordoned & (state.node_dark_ns == NEVER_NS)
         in_zone: dict[int, np.ndarray] = {}
         for row in pending[np.lexsort((state.pod_number[pending], state.pod_service[pending]))]:
             service = int(state.pod_service[row])
-            cpu, memory = blueprint.cpu_request[service], blueprint.memory_request[service]
+            cpu, memory = cpu_asked[row], memory_asked[row]
             if service not in in_zone:
                 mine = nodes[owners == service]
                 in_zone[service] = np.bincount(blueprint.node_zone[mine], minlength=len(blueprint.zones))
