@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from twin.fleet.blueprint import Blueprint
@@ -9,7 +11,7 @@ from twin.fleet.state import State
 from twin.spec.signal import Signal, SignalKind, Symptom
 from twin.spec.units import seconds
 
-__all__ = ["push", "unix_s"]
+__all__ = ["push", "stamp", "unix_s"]
 
 SIGNALS_KEPT: Final = 4096
 
@@ -17,6 +19,16 @@ SIGNALS_KEPT: Final = 4096
 def unix_s(blueprint: Blueprint, now_ns: int) -> float:
     """The target's Unix time."""
     return blueprint.fleet.epoch_s + seconds(now_ns)
+
+
+def stamp(blueprint: Blueprint, now_ns: int) -> str:
+    """The same as Kubernetes writes it, in whole seconds."""
+    return _stamp_of(int(unix_s(blueprint, now_ns)))
+
+
+@lru_cache(maxsize=4096)
+def _stamp_of(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def push(

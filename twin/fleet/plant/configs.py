@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from twin.fleet.plant.metadata import metadata_of
 from twin.fleet.plant.refusals import not_found, unprocessable
-from twin.fleet.plant.uids import uid_of
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.config import ConfigRead, with_value
@@ -116,12 +116,5 @@ def _object(world: World, ref: ObjectRef, version: int) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": ref.kind,
-        "metadata": {
-            "name": ref.name,
-            "namespace": ref.namespace,
-            "uid": uid_of(world, ref.kind, ref.namespace, ref.name),
-            "resourceVersion": str(version),
-            "labels": {},
-            "annotations": {},
-        },
+        "metadata": metadata_of(world, ref, str(version)),
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from twin.fleet.plant.metadata import metadata_of
 from twin.fleet.plant.refusals import not_found, unprocessable
-from twin.fleet.plant.uids import uid_of
 from twin.fleet.state import NEVER_NS
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
@@ -39,14 +39,7 @@ class Sources:
         return {
             "apiVersion": _VERSIONS[ref.kind],
             "kind": ref.kind,
-            "metadata": {
-                "name": ref.name,
-                "namespace": ref.namespace,
-                "uid": uid_of(world, ref.kind, ref.namespace, ref.name),
-                "resourceVersion": str(int(world.state.gitops_version[index])),
-                "labels": {},
-                "annotations": {},
-            },
+            "metadata": metadata_of(world, ref, str(int(world.state.gitops_version[index]))),
             "spec": spec,
         }
 

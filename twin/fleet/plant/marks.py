@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from twin.fleet.plant.configs import KEY
+from twin.fleet.plant.metadata import metadata_of
 from twin.fleet.plant.refusals import not_found, unprocessable
-from twin.fleet.plant.uids import uid_of
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.errors import Conflict
@@ -52,14 +52,7 @@ class Marks:
         return {
             "apiVersion": version,
             "kind": ref.kind,
-            "metadata": {
-                "name": ref.name,
-                "namespace": ref.namespace,
-                "uid": uid_of(self._world, ref.kind, ref.namespace, ref.name),
-                "resourceVersion": marks[place],
-                "labels": {},
-                "annotations": {},
-            },
+            "metadata": metadata_of(self._world, ref, marks[place]),
             where: {
                 key.removeprefix(place): json.loads(value)
                 for key, value in sorted(marks.items())

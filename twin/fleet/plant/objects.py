@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.fleet.admitted import pods_admitted
 from twin.fleet.configs import missing_of
 from twin.fleet.declarations import LIMITS_ANNOTATION
 from twin.fleet.plant.configs import config_env, config_env_from
 from twin.fleet.plant.gitops import marks_of
-from twin.fleet.plant.uids import uid_of
-from twin.fleet.quotas import amount_text, room_for, used_of
-from twin.fleet.signals import unix_s
+from twin.fleet.plant.metadata import uid_of
+from twin.fleet.quotas import amount_text, used_of
+from twin.fleet.signals import stamp
 from twin.fleet.state import NEVER_NS, UNBOUNDED, Phase, Template
-from twin.fleet.webhooks import pods_refused
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
 from twin.spec.fleet import QUOTA_RESOURCES, Probe, Resources, Service, WorkloadKind
@@ -126,9 +124,7 @@ def _replica_failure(world: World, index: int) -> dict[str, Any]:
     state = world.state
     if state.refused_since_ns[index] == NEVER_NS or world.fleet.services[index].kind is not WorkloadKind.DEPLOYMENT:
         return {}
-    why = pods_refused(world.blueprint, state, index)
-    if not why:
-        _, why = room_for(world.blueprint, state, index, int(state.template[index]), 1)
+    _, why = pods_admitted(world.blueprint, state, index, int(state.template[index]), 1)
     return {"conditions": [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why}]}
 
 
@@ -185,7 +181,7 @@ def pod_object(world: World, row: int) -> KubeObject:
     )  # fmt: skip
     metadata["ownerReferences"] = [{"kind": service.kind.value, "name": service.name, "controller": True}]
     if phase is Phase.TERMINATING:
-        metadata["deletionTimestamp"] = _stamp(world, world.now_ns)
+        metadata["deletionTimestamp"] = stamp(world.blueprint, world.now_ns)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}
 
 
@@ -411,19 +407,10 @@ def _metadata(
         "name": name,
         "uid": uid_of(world, kind, namespace, name),
         "resourceVersion": str(version),
-        "creationTimestamp": _stamp(world, created_ns if created_ns != NEVER_NS else 0),
+        "creationTimestamp": stamp(world.blueprint, created_ns if created_ns != NEVER_NS else 0),
         "labels": labels or {},
         "annotations": annotations or {},
     }
     if namespace:
         metadata["namespace"] = namespace
     return metadata
-
-
-def _stamp(world: World, now_ns: int) -> str:
-    return _stamp_of(int(unix_s(world.blueprint, now_ns)))
-
-
-@lru_cache(maxsize=4096)
-def _stamp_of(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

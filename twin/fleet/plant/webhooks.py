@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from twin.fleet.plant.metadata import metadata_of
 from twin.fleet.plant.refusals import not_found
-from twin.fleet.plant.uids import uid_of
 from twin.fleet.webhooks import write_refused
 from twin.fleet.world import World
 from twin.ports.plant import KubeObject
@@ -56,13 +56,7 @@ def configuration(world: World, ref: ObjectRef) -> KubeObject:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": KIND,
-        "metadata": {
-            "name": ref.name,
-            "uid": uid_of(world, KIND, "", ref.name),
-            "resourceVersion": "1",
-            "labels": {},
-            "annotations": {},
-        },
+        "metadata": metadata_of(world, ObjectRef(kind=KIND, name=ref.name), "1"),
         "webhooks": [_webhook(webhook) for webhook in mine],
     }
 

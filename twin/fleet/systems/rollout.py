@@ -11,13 +11,12 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from twin.fleet.admitted import pods_admitted
 from twin.fleet.blueprint import Blueprint
-from twin.fleet.quotas import room_for
 from twin.fleet.signals import push
 from twin.fleet.state import NEVER_NS, Phase, State
 from twin.fleet.systems.base import Rank
 from twin.fleet.traffic.engine import I64
-from twin.fleet.webhooks import pods_refused
 from twin.spec.pod_counts import share_down, share_up
 from twin.spec.signal import SignalKind
 from twin.spec.units import NS_PER_S
@@ -135,9 +134,7 @@ class RolloutSystem:
         """How many of so many new pods the namespace's webhooks and quotas let be made. The rest is tried again:
         whenever the service is looked at, and after as long again as it has failed already, as the ReplicaSet
         controller does."""
-        fits, why = 0, pods_refused(self._blueprint, state, service) if count else ""
-        if not why:
-            fits, why = room_for(self._blueprint, state, service, template, count)
+        fits, why = pods_admitted(self._blueprint, state, service, template, count)
         if not why:
             return fits
         since_ns = min(int(state.refused_since_ns[service]), now_ns)

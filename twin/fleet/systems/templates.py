@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 from typing import Final
 
 from twin.fleet.blueprint import Blueprint
-from twin.fleet.signals import push, unix_s
+from twin.fleet.signals import push, stamp
 from twin.fleet.state import State, Template
 from twin.spec.signal import SignalKind
 
@@ -51,8 +50,7 @@ def roll_out(
 def restart(blueprint: Blueprint, state: State, service: int, now_ns: int, *, text: str) -> None:
     """Let every pod start anew, as `kubectl rollout restart` does."""
     old = state.templates[int(state.template[service])]
-    stamp = datetime.fromtimestamp(int(unix_s(blueprint, now_ns)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    notes = tuple(sorted({**dict(old.annotations), RESTARTED_AT: stamp}.items()))
+    notes = tuple(sorted({**dict(old.annotations), RESTARTED_AT: stamp(blueprint, now_ns)}.items()))
     new = dataclasses.replace(old, annotations=notes, cause="restarted")
     roll_out(blueprint, state, service, new, now_ns, kind=SignalKind.DEPLOY, text=text)
 
