@@ -52,9 +52,8 @@ def users_over(shadow: KubeShadow, duration_s: float) -> tuple[float, float]:
     """Users who came during a while, and who of them were let down, on all journeys."""
     first = shadow.users()
     shadow.sleep(duration_s)
-    last = shadow.users()
-    came = sum(count.came - first[name].came for name, count in last.items())
-    return came, sum(count.let_down - first[name].let_down for name, count in last.items())
+    counts = [count.since(first[name]) for name, count in shadow.users().items()]
+    return sum(count.came for count in counts), sum(count.let_down for count in counts)
 
 
 def kubeconfig_of(user: str, *, admin: Path, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What stands beside a workload and is about it: its autoscaler, its disruption budgets.
+"""What stands beside a workload and is about it: its pods, its autoscaler, its disruption budgets.
 
 Found by what they say they are about, for on a real cluster they bear any name.
 """
@@ -13,7 +13,7 @@ from twin.spec.fleet import WorkloadKind
 from twin.spec.plan import ObjectRef, ref_of
 from twin.spec.selectors import selects
 
-__all__ = ["autoscaler_of", "budgets_for", "budgets_of", "is_about", "kept_by", "scaled_by"]
+__all__ = ["autoscaler_of", "budgets_for", "budgets_of", "is_about", "kept_by", "pods_of", "scaled_by"]
 
 
 def autoscaler_of(kube: KubeApi, workload: ObjectRef) -> KubeObject | None:
@@ -43,6 +43,12 @@ def budgets_of(kube: KubeApi, workload: KubeObject) -> list[KubeObject]:
 def budgets_for(kube: KubeApi, namespace: str, labels: Mapping[str, str]) -> list[KubeObject]:
     """PodDisruptionBudgets that are about pods of these labels, in order."""
     return [budget for budget in kube.list_objects("PodDisruptionBudget", namespace) if is_about(budget, labels)]
+
+
+def pods_of(kube: KubeApi, workload: KubeObject) -> list[KubeObject]:
+    """The pods that a workload's selector picks."""
+    labels = workload["spec"]["selector"].get("matchLabels")
+    return kube.list_objects("Pod", workload["metadata"]["namespace"], labels)
 
 
 def kept_by(kube: KubeApi, budget: KubeObject) -> list[ObjectRef]:

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from chaos.live import strike
+from twin.change.owned import pods_of
 from twin.cli.shadows import pool_here
 from twin.spec.errors import BadInput
 from twin.spec.fault import parse_fault
 from twin.spec.ids import ServiceId
 from twin.spec.plan import ObjectRef, workload_ref
+from twin.spec.pod_counts import ready_and_wanted
 
 if TYPE_CHECKING:
     from twin.kube.shadow import KubeShadow
@@ -34,12 +36,12 @@ def inject(shadow: str, fault: str) -> str:
 def lose_pod(shadow: str, service: str) -> str:
     """Delete a pod of "namespace/name", the first by name. Returns its name."""
     with _opened(shadow) as cluster:
-        pods = _pods(cluster, service)
-        if not pods:
+        pods = pods_of(cluster.kube, _workload(cluster, service))
+        names = sorted(str(one["metadata"]["name"]) for one in pods if not one["metadata"].get("deletionTimestamp"))
+        if not names:
             raise BadInput(f"{service} has no pod to lose", "none is there", "see: twin shadow status")
-        name = str(pods[0]["metadata"]["name"])
-        cluster.kube.delete(ObjectRef(kind="Pod", name=name, namespace=pods[0]["metadata"]["namespace"]))
-        return name
+        cluster.kube.delete(ObjectRef(kind="Pod", name=names[0], namespace=service.partition("/")[0]))
+        return names[0]
 
 
 def mend(shadow: str) -> None:
@@ -53,28 +55,20 @@ def users_let_down_ratio(shadow: str, window_s: float = 10.0) -> float:
     with _opened(shadow) as cluster:
         first = cluster.users()
         cluster.sleep(window_s)
-        counts = [(now, first.get(name)) for name, now in cluster.users().items()]
-        came = sum(now.came - (then.came if then else 0.0) for now, then in counts)
-        let_down = sum(now.let_down - (then.let_down if then else 0.0) for now, then in counts)
-        return let_down / came if came > 0.0 else 1.0
+        counts = [count.since(first.get(name)) for name, count in cluster.users().items()]
+        came = sum(count.came for count in counts)
+        return sum(count.let_down for count in counts) / came if came > 0.0 else 1.0
 
 
 def ready_ratio(shadow: str, service: str) -> float:
     """Ready pods of "namespace/name" to those that are wanted; 1.0 if none is."""
     with _opened(shadow) as cluster:
-        workload = cluster.kube.get(workload_ref(cluster.loaded.fleet.service(ServiceId(service))))
-        status = workload.get("status", {})
-        wanted = workload["spec"].get("replicas", status.get("desiredNumberScheduled", 0))
-        return float(status.get("readyReplicas", status.get("numberReady", 0)) / wanted) if wanted else 1.0
+        ready, wanted = ready_and_wanted(_workload(cluster, service))
+        return ready / wanted if wanted else 1.0
 
 
-def _pods(cluster: KubeShadow, service: str) -> list[KubeObject]:
-    workload = cluster.kube.get(workload_ref(cluster.loaded.fleet.service(ServiceId(service))))
-    labels = workload["spec"]["selector"].get("matchLabels", {})
-    found = cluster.kube.list_objects("Pod", workload["metadata"]["namespace"], labels)
-    return sorted(
-        (one for one in found if not one["metadata"].get("deletionTimestamp")), key=lambda one: one["metadata"]["name"]
-    )
+def _workload(cluster: KubeShadow, service: str) -> KubeObject:
+    return cluster.kube.get(workload_ref(cluster.loaded.fleet.service(ServiceId(service))))
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from twin.spec.fault import Fault, Value
 from twin.spec.fleet import Fleet
 from twin.spec.ids import FaultKind, JourneyName, ServiceId, service_of
 from twin.spec.incident import Incident
+from twin.spec.pod_counts import ready_and_wanted
 from twin.spec.program import calls_of
 from twin.spec.signal import SymptomKind
 from twin.spec.units import NS_PER_S, ns
@@ -391,9 +392,8 @@ def _short_of_pods(plant: Plant, twin: Fleet) -> frozenset[ServiceId]:
     for kind in sorted({kind for kind, _, _ in known}):
         for obj in plant.kube.list_objects(kind):
             service = known.get((kind, obj["metadata"]["namespace"], obj["metadata"]["name"]))
-            status = obj.get("status", {})
-            wanted = obj["spec"].get("replicas", status.get("desiredNumberScheduled", 0))
-            if service is not None and status.get("readyReplicas", status.get("numberReady", 0)) < wanted:
+            ready, wanted = ready_and_wanted(obj)
+            if service is not None and ready < wanted:
                 found.add(service)
     return frozenset(found)
 

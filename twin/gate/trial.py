@@ -26,8 +26,9 @@ from twin.change.moves import (
     make_move,
     moves_of,
 )
+from twin.change.owned import pods_of
 from twin.ports.plant import Clock, KubeApi, KubeObject, OpsApi, Plant, Session
-from twin.ports.shadow import Shadow, UserCount
+from twin.ports.shadow import Shadow
 from twin.spec.canonical import digest, plain
 from twin.spec.errors import ApiError, ComponentMissing, Inconclusive, TwinError
 from twin.spec.fault import Fault, fault_text
@@ -243,8 +244,7 @@ def _stuck(kube: KubeApi, ref: ObjectRef) -> str:
     for one in workload.get("status", {}).get("conditions", ()):
         if one["type"] == "ReplicaFailure" and one["status"] == "True":
             return str(one.get("message", "its pods are not made"))
-    selector = workload["spec"]["selector"].get("matchLabels")
-    for pod in kube.list_objects("Pod", ref.namespace, selector):
+    for pod in pods_of(kube, workload):
         status = pod.get("status", {})
         for condition in status.get("conditions", ()):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
@@ -261,8 +261,7 @@ def _lose_a_pod(shadow: Shadow, plan: Plan, move: Apply, note: Callable[[str], N
     step = plan.steps[move.step]
     if not isinstance(step, PatchStep) or not step.rolls_out:
         return False
-    workload = shadow.kube.get(step.ref)
-    pods = shadow.kube.list_objects("Pod", step.ref.namespace, workload["spec"]["selector"].get("matchLabels"))
+    pods = pods_of(shadow.kube, shadow.kube.get(step.ref))
     if len(pods) < 2:
         return False
     name = pods[0]["metadata"]["name"]
@@ -282,16 +281,11 @@ def _look(shadow: Shadow) -> tuple[float, float]:
     shadow.sleep(LOOK_S)
     busy_then_s, all_then_s = shadow.processor_s()
     busy = (busy_then_s - busy_s) / max(all_then_s - all_s, 1e-9)
-    ratios = [_ratio(first.get(name), count) for name, count in sorted(shadow.users().items())]
-    known = [ratio for ratio in ratios if ratio is not None]
+    counts = [count.since(first.get(name)) for name, count in sorted(shadow.users().items())]
+    known = [count.let_down / count.came for count in counts if count.came > 0]
     if not known:
         raise ComponentMissing("the shadow has no users", f"nobody came in {LOOK_S:g} s", "see: twin shadow status")
     return max(known), busy
-
-
-def _ratio(first: UserCount | None, last: UserCount) -> float | None:
-    came = last.came - (first.came if first else 0.0)
-    return (last.let_down - (first.let_down if first else 0.0)) / came if came > 0 else None
 
 
 def _told(plan: Plan, move: Move) -> str:

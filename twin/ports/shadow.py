@@ -38,6 +38,12 @@ class UserCount:
     came: float
     let_down: float
 
+    def since(self, before: UserCount | None) -> UserCount:
+        """Those who came after an earlier look; None: there was none."""
+        if before is None:
+            return self
+        return UserCount(came=self.came - before.came, let_down=self.let_down - before.let_down)
+
 
 class Shadow(Protocol):
     """What the gate may do with a shadow. Every method raises ApiError or ComponentMissing if the cluster fails."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["count_or_share", "pods_kept", "share_down", "share_up", "whole_count"]
+__all__ = ["count_or_share", "pods_kept", "ready_and_wanted", "share_down", "share_up", "whole_count"]
 
 _DIGITS: Final = (
     9  # A share comes from whole percents; the rest of a float is noise: 0.28 · 25 is 7, not 7.000000000000001.
@@ -21,6 +21,13 @@ def share_up(ratio: float, pods: int) -> int:
 def share_down(ratio: float, pods: int) -> int:
     """A share of so many pods, rounded down, as of a roll-out's maxUnavailable."""
     return math.floor(round(ratio * pods, _DIGITS))
+
+
+def ready_and_wanted(workload: Mapping[str, Any]) -> tuple[int, int]:
+    """A workload's pods that are ready, and those that are wanted: of a DaemonSet one a node that it fits."""
+    status = workload.get("status", {})
+    wanted = workload["spec"].get("replicas", status.get("desiredNumberScheduled", 0))
+    return int(status.get("readyReplicas", status.get("numberReady", 0))), int(wanted)
 
 
 def whole_count(value: Any) -> int | None:
