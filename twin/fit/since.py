@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from twin.fit.configured import new_values, values_read
+from twin.fit.configured import NewValue, new_values, values_read
 from twin.fleet.perturbation import Configure, Deploy, Timed
 from twin.fleet.plant import plant_of
 from twin.fleet.world import World
@@ -64,14 +64,20 @@ def deploys_since(twin: Fleet, plant: Plant, since_s: float) -> tuple[Timed, ...
                     start_ns=round(max(when.get(service.id, since_s) - since_s, 0.0) * NS_PER_S),
                 )
             )
-    changed = new_values(twin, plant)
+    for _, what in _rolled_over(twin, new_values(twin, plant), when, since_s):
+        replay.append(Timed(what=what, start_ns=round((when[what.service] - since_s) * NS_PER_S)))
+    return tuple(replay)
+
+
+def _rolled_over(
+    twin: Fleet, changed: list[NewValue], when: Mapping[ServiceId, float], since_s: float
+) -> Iterator[tuple[NewValue, Configure]]:
+    """New values that pods of a service have started with since, and the roll-out that brought them."""
     for service in twin.services if changed else ():
         if when.get(service.id, since_s) > since_s:  # Else no pod of it has read them yet.
             for one in values_read(service, changed):
                 if one.value is not None:
-                    what = Configure(service=service.id, config_map=one.ref.name, key=one.key, value=one.value)
-                    replay.append(Timed(what=what, start_ns=round((when[service.id] - since_s) * NS_PER_S)))
-    return tuple(replay)
+                    yield one, Configure(service=service.id, config_map=one.ref.name, key=one.key, value=one.value)
 
 
 def template_change(service: Service, plant: Plant) -> tuple[str | None, tuple[tuple[str, str], ...]] | None:
@@ -170,14 +176,8 @@ def _quotas(ours: KubeApi, plant: Plant, since_s: float) -> Iterator[Amendment]:
 
 def _configs(twin: Fleet, plant: Plant, since_s: float) -> Iterator[Amendment]:
     """Values that nobody has started with since: those are replayed, with the restart."""
-    when, changed = deployed_at_s(plant), new_values(twin, plant)
-    replayed = [
-        one
-        for service in twin.services
-        if changed and when.get(service.id, since_s) > since_s
-        for one in values_read(service, changed)
-        if one.value is not None
-    ]
+    changed = new_values(twin, plant)
+    replayed = [one for one, _ in _rolled_over(twin, changed, deployed_at_s(plant), since_s)]
     for one in changed:
         if one not in replayed:
             yield Amendment(since_s, one.ref, {("data", one.key): one.value})

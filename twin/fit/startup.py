@@ -16,20 +16,16 @@ def start_times(kube: KubeApi, workloads: Mapping[ServiceId, KubeObject]) -> dic
     """Median seconds by workload, over its pods that are ready and never restarted: scheduling, pulling, starting, and
     the wait for a probe. Kubernetes tells whole seconds; nothing is said of less than one, but half of it. A pod that
     was unready in between looks slow, so the quickest half of the pods is what counts. Raises ApiError."""
-    by_namespace: dict[str, list[KubeObject]] = {}
-    for workload in workloads.values():
-        namespace = workload["metadata"]["namespace"]
-        if namespace not in by_namespace:
-            by_namespace[namespace] = kube.list_objects("Pod", namespace)
+    # Of each namespace's pods those that tell, read once: a large one has thousands for each of its workloads to pick.
+    telling: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for namespace in dict.fromkeys(workload["metadata"]["namespace"] for workload in workloads.values()):
+        times = ((pod["metadata"].get("labels") or {}, _took_s(pod)) for pod in kube.list_objects("Pod", namespace))
+        telling[namespace] = [(labels, took) for labels, took in times if took is not None]
     found = {}
     for service, workload in workloads.items():
-        labels = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
-        pods = [
-            pod
-            for pod in by_namespace[workload["metadata"]["namespace"]]
-            if labels and labels.items() <= (pod["metadata"].get("labels") or {}).items()
-        ]
-        took_s = sorted(took for pod in pods if (took := _took_s(pod)) is not None)
+        wanted = (workload["spec"].get("selector") or {}).get("matchLabels") or {}
+        mine = telling[workload["metadata"]["namespace"]] if wanted else ()
+        took_s = sorted(took for labels, took in mine if wanted.items() <= labels.items())
         if took_s:
             found[service] = max(statistics.median(took_s[: (len(took_s) + 1) // 2]), 0.5)
     return found
