@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from twin.kube.snapshot import Snapshot
 from twin.ports.plant import KubeObject
+from twin.spec.fleet import WorkloadKind
 from twin.spec.units import parse_bytes, parse_cores
 
-__all__ = ["dressed", "scale_requests", "scaled", "scaled_bound"]
+__all__ = ["WORKLOADS", "dressed", "scale_requests", "scaled", "scaled_bound"]
 
-WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
+WORKLOADS: Final = tuple(kind.value for kind in WorkloadKind)
 # Revisions and addresses are made anew; the servers of webhooks and the controllers of definitions are not here.
 LEFT_OUT: Final = (
     "ReplicaSet", "Endpoints", "ServiceAccount", "CustomResourceDefinition", "ValidatingWebhookConfiguration",

@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -62,11 +62,9 @@ class KindCluster:
         """None: the nodes are closed."""
         return []
 
-    @contextmanager
-    def outside(self) -> Iterator[str]:
+    def outside(self) -> AbstractContextManager[str]:
         """A port of this machine, open as long as the block runs."""
-        with somebody_at(self._gateway()) as address:
-            yield address
+        return somebody_at(self._gateway())
 
     def _gateway(self) -> str:
         """The address under which a node sees the machine that it runs on."""

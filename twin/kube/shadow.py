@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from twin.kube.api import LiveKubeApi
 from twin.kube.cluster import MANAGED, ShadowCluster
+from twin.kube.dressing import WORKLOADS
 from twin.kube.loaded import Images, Loaded, Mischief, users_script
 from twin.kube.scale import cores_of, fitted, requests_share, users_share
 from twin.kube.snapshot import KINDS, Snapshot
@@ -44,7 +45,6 @@ READY_MAX_S: Final = 120.0
 PULLED_MAX_S: Final = 900.0  # Real images come from a registry first.
 GONE_MAX_S: Final = 60.0
 POLL_S: Final = 0.25
-WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 DEFAULT: Final = "default"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twin.kube.archive import write_image
-from twin.kube.dressing import dressed, scale_requests
+from twin.kube.dressing import WORKLOADS, dressed, scale_requests
 from twin.kube.snapshot import Snapshot
 from twin.ports.plant import KubeObject
 from twin.spec.errors import ComponentMissing
@@ -38,7 +38,6 @@ SCRIPTS: Final = "twin-script"  # prefix of the ConfigMaps that say what to play
 CONTROL_PORT: Final = 9464
 SERVE_PORT: Final = 8080
 BUILD_MAX_S: Final = 300.0
-WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 MEMORY_MIN_BYTES: Final = 24 * 2**20  # the least with which the program runs
 CPU_SERVERS_MIN: Final = 1
 DELAY_MAX_S: Final = 3
