@@ -25,7 +25,7 @@ from twin.spec.plan import ObjectRef, PlanStep
 
 __all__ = [
     "TARGET_KINDS", "ActionType", "Compiled", "action_type", "action_types", "compile_action", "find_workload",
-    "main_container",
+    "main_container", "namespaced",
 ]  # fmt: skip
 
 # What each sort of target is called in Kubernetes.
@@ -86,11 +86,17 @@ def compile_action(action: Action, kube: KubeApi, *, at_s: float) -> Compiled:
     return compiled
 
 
+def namespaced(target: str, sort: str, *, next_step: str = "see: twin change targets") -> tuple[str, str]:
+    """Namespace and name of a target of this sort. Raises BadInput."""
+    namespace, slash, name = target.partition("/")
+    if not slash or not name:
+        raise BadInput(f'"{target}" names no {sort}', f"a {sort} is namespace/name", next_step)
+    return namespace, name
+
+
 def find_workload(kube: KubeApi, service: str) -> tuple[ObjectRef, KubeObject]:
     """The workload "namespace/name", of whichever kind it is. Raises BadInput, NotFound."""
-    namespace, slash, name = service.partition("/")
-    if not slash or not name:
-        raise BadInput(f'"{service}" names no workload', "a workload is namespace/name", "see: twin change targets")
+    namespace, name = namespaced(service, "workload")
     for kind in WorkloadKind:
         ref = ObjectRef(kind=kind.value, name=name, namespace=namespace)
         try:

@@ -79,9 +79,9 @@ def _refuse_held(steps: Sequence[PlanStep], kube: KubeApi, *, resumed: Collectio
                 f"cannot roll {step.ref} out", "somebody paused its roll-outs: nothing would come of it",
                 "let them go on first, as the change's first action: rollout_pause with paused: 0",
             )  # fmt: skip
-        strategy = spec.get("updateStrategy", {})
         if step.ref.kind != WorkloadKind.STATEFUL_SET:
             continue
+        strategy = spec.get("updateStrategy", {})
         kept = strategy.get("rollingUpdate", {}).get("partition", 0)
         if strategy.get("type") == "OnDelete" or kept:
             why = f"its partition keeps {kept} pods" if kept else "its pods are only updated as somebody deletes them"

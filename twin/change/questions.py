@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from twin.change.catalogue import action_types
 from twin.change.facts import end_state, subnet_of, terminations_a_minute
 from twin.ports.plant import Plant
 from twin.spec.change import Action
@@ -12,17 +13,10 @@ from twin.spec.plan import Plan
 
 __all__ = ["policy_questions"]
 
-_TARGET_KINDS: Final = {
-    "cordon": "Node",
-    "drain": "Node",
-    "set_config": "ConfigMap",
-    "suspend_gitops": "Source",
-    "set_quota": "ResourceQuota",
-    "set_route": "HTTPRoute",
-    "terminate_session": "Database",
-    "drop_table": "Database",
-    "set_firewall_rule": "Subnet",
-}
+_POLICY_KINDS: Final = {  # by sort of target, as policies/README.md calls them
+    "node": "Node", "config map": "ConfigMap", "source": "Source", "quota": "ResourceQuota", "route": "HTTPRoute",
+    "database": "Database", "subnet": "Subnet",
+}  # fmt: skip
 
 
 def policy_questions(
@@ -77,8 +71,9 @@ def policy_questions(
 
 def _target(action: Action) -> Mapping[str, str]:
     namespace, slash, name = action.target.partition("/")
+    sort = next((known.target for known in action_types() if known.kind == action.kind), "workload")
     return {
-        "kind": _TARGET_KINDS.get(action.kind, "Workload"),
+        "kind": _POLICY_KINDS.get(sort, "Workload"),
         "name": name if slash else action.target,
         "namespace": namespace if slash else "",
     }

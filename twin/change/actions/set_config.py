@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twin.change.actions import restart
-from twin.change.catalogue import ActionType, Compiled
+from twin.change.catalogue import ActionType, Compiled, namespaced
 from twin.change.readers import readers_of
 from twin.ports.plant import KubeApi, KubeObject
 from twin.spec.change import Action, Reversibility
@@ -31,11 +31,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
 
     Taken back, the value goes first and the roll-outs after it: each is one again.
     """
-    namespace, slash, name = action.target.partition("/")
-    if not slash or not name:
-        raise BadInput(
-            f'"{action.target}" names no ConfigMap', "a ConfigMap is namespace/name", "see: twin change targets"
-        )
+    namespace, name = namespaced(action.target, "ConfigMap")
     key, value = str(action.parameters.get("key", "")), action.parameters.get("value")
     if not key:
         raise BadInput(

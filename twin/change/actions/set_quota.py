@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from twin.change.catalogue import ActionType, Compiled
+from twin.change.catalogue import ActionType, Compiled, namespaced
 from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
 from twin.spec.errors import BadInput
@@ -36,9 +36,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
     A bound below what is used is refused: it ends no pod, and none that goes would come back. So is one of something
     that the quota does not bound yet: pods that state no limit would be refused from then on.
     """
-    namespace, slash, name = action.target.partition("/")
-    if not slash or not name:
-        raise BadInput(f'"{action.target}" names no quota', "a quota is namespace/name", "see: twin change targets")
+    namespace, name = namespaced(action.target, "quota")
     if not action.parameters:
         raise BadInput(f"cannot set_quota {action.target}", "it sets nothing", "add parameters: {pods: 80}")
     ref = ObjectRef(kind="ResourceQuota", name=name, namespace=namespace)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from twin.change.catalogue import ActionType, Compiled
+from twin.change.catalogue import ActionType, Compiled, namespaced
 from twin.ports.plant import KubeApi
 from twin.spec.change import Action, Reversibility
-from twin.spec.errors import BadInput, NotFound
+from twin.spec.errors import NotFound
 from twin.spec.fault import Parameter
 from twin.spec.gitops import RESUMED, SUSPENDED
 from twin.spec.plan import ObjectRef, PatchStep
@@ -26,11 +26,7 @@ def compile_action(action: Action, kube: KubeApi, at_s: float) -> Compiled:
 
     Whoever suspends one has to bring the fix to its source, and to resume it: until then nothing of it is kept.
     """
-    namespace, slash, name = action.target.partition("/")
-    if not slash or not name:
-        raise BadInput(
-            f'"{action.target}" names no source', "a source is namespace/name", "write flux-system/shop or argocd/shop"
-        )
+    namespace, name = namespaced(action.target, "source", next_step="write flux-system/shop or argocd/shop")
     ref = _find(kube, namespace, name)
     path, value = SUSPENDED[ref.kind]
     suspends = bool(round(float(action.parameters["suspended"])))

@@ -37,7 +37,7 @@ def list_actions(as_json: bool) -> None:
 
 @command.command("targets")
 @click.option("--prod", required=True, help="A saved World's file, or kube:CONTEXT.")
-@click.option("--kind", "sort", help="Only these: workload, node, route, quota, as `twin change list` calls them.")
+@click.option("--kind", "sort", help="Only these, as `twin change list` calls them: workload, node, …")
 @live_options
 @_JSON
 def targets(
