@@ -265,24 +265,9 @@ def test_ctrl_c_says_what_was_and_was_not_done(as_json: list[str], tmp_path: Pat
     assert twin(tmp_path, "generate", "--services", "20", "-o", "f.yaml").returncode == 0
     assert twin(tmp_path, "world", "new", "f.yaml", "-o", "w.world").returncode == 0
     before = (tmp_path / "w.world").read_bytes()
-    running = subprocess.Popen(
-        [sys.executable, "-m", "twin.cli.main", "world", "run", "w.world", "--for", "30d", *as_json],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(tmp_path / "home")},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "w.world.lock").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(2.0)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
-    finally:
-        running.kill()
-        running.communicate()
-    assert (running.returncode, out) == (130, "")
+    arguments = ["world", "run", "w.world", "--for", "30d", *as_json]
+    returncode, out, err = stopped_once_there(tmp_path, "w.world.lock", *arguments, after_s=2.0)
+    assert (returncode, out) == (130, "")
     said = json.loads(err)["why"] if as_json else err
     assert len(err.splitlines()) == (1 if as_json else 4)
     assert as_json or err.startswith("running 30d …\n")  # No terminal: a line a stage.
@@ -292,23 +277,32 @@ def test_ctrl_c_says_what_was_and_was_not_done(as_json: list[str], tmp_path: Pat
 
 
 def test_a_demo_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    arguments = ["demo", "--services", "40", "--out", "demo"]
+    returncode, _, err = stopped_once_there(tmp_path, "demo/traces.jsonl", *arguments)
+    assert returncode == 130, err
+    assert not (tmp_path / "demo").exists()
+
+
+def stopped_once_there(folder: Path, file: str, *arguments: str, after_s: float = 0.0) -> tuple[int, str, str]:
+    """Let a command run until a file of its folder is there, and so long after it, and press Ctrl-C."""
     running = subprocess.Popen(
-        [sys.executable, "-m", "twin.cli.main", "demo", "--services", "40", "--out", "demo"],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(tmp_path / "home")},
+        [sys.executable, "-m", "twin.cli.main", *arguments],
+        cwd=folder, env={"PYTHONPATH": str(ROOT), "TWIN_HOME": str(folder / "home")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "demo" / "traces.jsonl").exists() and time.monotonic() < deadline:
+        while not (folder / file).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
+        time.sleep(after_s)
         running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=60)
     finally:
         running.kill()
         running.communicate()
-    assert running.returncode == 130, err
-    assert not (tmp_path / "demo").exists()
+    return running.returncode, out, err
 
 
 def test_the_demo_removes_what_an_earlier_demo_left_and_nothing_else(tmp_path: Path) -> None:
